@@ -1,0 +1,1 @@
+"""The agent on a box: box (parent), eye (sees), mouth (speaks)."""

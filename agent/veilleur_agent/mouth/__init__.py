@@ -1,0 +1,1 @@
+"""The mouth: closed messages in, MQTT out; it cannot open an image."""

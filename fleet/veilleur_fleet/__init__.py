@@ -1,0 +1,1 @@
+"""The fleet: stores what boxes count, acknowledges it, and shows it."""

@@ -1,0 +1,1 @@
+"""Fetch, convert, quantise, judge and package the networks the eye runs."""

@@ -1,0 +1,1 @@
+"""Streets with exact truth, and the servers and faults around them."""
