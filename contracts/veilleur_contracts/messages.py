@@ -1,0 +1,238 @@
+"""The closed registry: everything that may be said between eye, mouth, fleet and consumers.
+
+    eye ──Carried──▶ mouth ──Batch──▶ fleet ──out/──▶ consumers
+    eye ◀─Received── mouth ◀──Ack──── fleet
+
+Every record is a MessagePack array ``[tag, *fields]`` of scaled integers with bounds, short enums and ids: no floats,
+no ``bin``, no free text, so that no picture fits through. Evolution: a tag is never changed or reused; a new field goes
+last with a default; a field keeps its type and unit for ever. ``docs/wire.md`` is generated from here.
+"""
+
+from enum import IntEnum, IntFlag, StrEnum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from veilleur_contracts.ids import BoxId, CameraId, Insee, LineId, Sha256, Sha256Prefix, Slug, VersionText, ZoneId
+
+CONTRACT_REVISION: Final = 1
+RECORD_BYTES_MAX: Final = 1024
+BATCH_BYTES_MAX: Final = 65_536
+BATCH_RECORDS_MAX: Final = 1000
+
+
+class MessageClass(StrEnum):
+    """The legal class of a message; it decides when the message may exist (docs/privacy.md)."""
+
+    TECHNICAL = "T"
+    STATISTICS = "S"
+    AGGREGATE = "A"
+    EVENT = "E"
+
+
+class Label(IntEnum):
+    """The class of a road user; the order is the order of counts on the wire."""
+
+    PERSON = 0
+    BICYCLE = 1
+    CAR = 2
+    MOTORCYCLE = 3
+    BUS = 4
+    TRUCK = 5
+
+
+class Direction(IntEnum):
+    """Which way a line was crossed, as seen standing at its first point and looking at its second."""
+
+    LEFT_TO_RIGHT = 0
+    RIGHT_TO_LEFT = 1
+
+
+class CameraState(IntEnum):
+    """What a camera is doing for us right now."""
+
+    CONNECTING = 0
+    LIVE = 1
+    STALLED = 2
+    FROZEN = 3
+    AUTH_FAILED = 4
+    BACKOFF = 5
+    ENDED = 6
+
+
+class Quality(IntFlag):
+    """What a reader of a window must know before trusting it."""
+
+    CLOCK_UNSYNCED = 1
+    LOW_COVERAGE = 2
+    RESTARTED = 4
+    SPLIT = 8
+    DEGRADED = 16
+    GATED = 32
+    QUARANTINED = 64
+
+
+class GapReason(IntEnum):
+    """Why sequence numbers are missing for ever."""
+
+    OUTBOX_FULL = 0
+    TOO_OLD = 1
+    OUTBOX_DAMAGED = 2
+
+
+AtS = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF, description="UTC seconds since 1970")]
+WindowS = Annotated[int, Meta(ge=1, le=86_400, description="length of the window, seconds")]
+ContextNumber = Annotated[
+    int, Meta(ge=0, le=0xFFFF_FFFF, description="first 32 bits of the SHA-256 of the Context record")
+]
+Index = Annotated[int, Meta(ge=0, le=63, description="place in the Context's list")]
+Percent = Annotated[int, Meta(ge=0, le=100, description="percent")]
+DeciFps = Annotated[int, Meta(ge=0, le=1200, description="analysed frames per second x 10")]
+QualityBits = Annotated[int, Meta(ge=0, le=127, description="sum of Quality flags")]
+Count = Annotated[int, Meta(ge=0, le=1_000_000, description="how many")]
+Withheld = Annotated[int, Meta(ge=0, le=1_000_000)] | None
+Sequence = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF_FFFF, description="sequence number, from 1")]
+StreamNumber = Annotated[int, Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF, description="mouth start, ms x 8 + class ordinal")]
+LabelNumber = Annotated[int, Meta(ge=0, le=5, description="Label")]
+StateNumber = Annotated[int, Meta(ge=0, le=6, description="CameraState")]
+ReasonNumber = Annotated[int, Meta(ge=0, le=2, description="GapReason")]
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A thing that is said; ``[tag, *fields]`` on the wire."""
+
+
+class Context(Record, frozen=True, tag=1):
+    """What the windows of one camera refer to by number, said once and again whenever it changes."""
+
+    camera: CameraId
+    insee: Insee
+    site: Annotated[Sha256Prefix, Meta(description="the site document in force")]
+    policy: Annotated[Sha256Prefix, Meta(description="the policy in force")]
+    model: Annotated[Sha256Prefix, Meta(description="the model in force")]
+    labels: Annotated[tuple[LabelNumber, ...], Meta(max_length=6, description="labels counted, in order")]
+    lines: Annotated[tuple[LineId, ...], Meta(max_length=16, description="ids of the lines, in order")]
+    zones: Annotated[tuple[ZoneId, ...], Meta(max_length=16, description="ids of the zones, in order")]
+
+
+class CrossingWindow(Record, frozen=True, tag=2):
+    """Crossings of one line during ``[at_s, at_s + window_s)``, by label and direction."""
+
+    context: ContextNumber
+    at_s: AtS
+    window_s: WindowS
+    line: Annotated[Index, Meta(description="place in Context.lines")]
+    coverage: Annotated[Percent, Meta(description="share of the window that was really observed")]
+    fps_x10: DeciFps
+    quality: QualityBits
+    counts: Annotated[
+        tuple[Withheld, ...],
+        Meta(max_length=12, description="for each label in order: left to right, right to left; nil is withheld"),
+    ]
+
+
+class CameraHealth(Record, frozen=True, tag=3):
+    """What one camera has been doing, said at every change of state and each minute."""
+
+    camera: CameraId
+    at_s: AtS
+    state: StateNumber
+    fps_x10: DeciFps
+    reconnects: Annotated[Count, Meta(description="since the eye started")]
+    frames_dropped: Annotated[Count, Meta(description="frames passed over for fresher ones since the last message")]
+
+
+class Birth(Record, frozen=True, tag=4):
+    """A box has started to speak."""
+
+    at_s: AtS
+    agent: VersionText
+    contract_revision: Annotated[int, Meta(ge=1, le=65_535, description="revision of this registry")]
+    profile: Annotated[Slug, Meta(description="profile of the policy in force")]
+
+
+class Gap(Record, frozen=True, tag=5):
+    """Numbers ``first..last`` of this stream will never come; over it the high-water mark advances."""
+
+    first: Sequence
+    last: Sequence
+    reason: ReasonNumber
+
+
+class Batch(Record, frozen=True, tag=1):
+    """Records ``first_seq, first_seq + 1, …`` of one stream; a Gap takes the place of all the numbers it names."""
+
+    stream: StreamNumber
+    first_seq: Sequence
+    records: Annotated[tuple[msgspec.Raw, ...], Meta(max_length=BATCH_RECORDS_MAX, description="encoded records")]
+
+
+class Ack(Record, frozen=True, tag=2):
+    """Everything of ``stream`` up to and with ``upto`` is in the fleet's database."""
+
+    stream: StreamNumber
+    upto: Sequence
+
+
+class Carried(Record, frozen=True, tag=1):
+    """One record on the link from eye to mouth."""
+
+    epoch: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF_FFFF, description="start of the eye that numbered it, ms")]
+    seq: Sequence
+    record: Annotated[msgspec.Raw, Meta(description="one encoded record")]
+
+
+class Received(Record, frozen=True, tag=2):
+    """The mouth has committed everything of ``epoch`` up to and with ``seq``."""
+
+    epoch: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF_FFFF, description="epoch of the Carried records")]
+    seq: Sequence
+
+
+class DocumentReady(Record, frozen=True, tag=3):
+    """The mouth has written a document or model to its store; the eye reads and verifies it itself."""
+
+    name: Slug
+    sha256: Sha256
+
+
+class Published(Record, frozen=True, tag=1):
+    """What consumers read on ``out/``: one record with its box, its stream position and a cursor."""
+
+    cursor: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF_FFFF, description="rises by one for each message of the shard")]
+    box: BoxId
+    stream: StreamNumber
+    seq: Sequence
+    record: Annotated[msgspec.Raw, Meta(description="one encoded record")]
+
+
+AnyRecord = Context | CrossingWindow | CameraHealth | Birth | Gap
+
+CLASS_OF: Final[dict[type[Record], MessageClass]] = {
+    Context: MessageClass.STATISTICS,
+    CrossingWindow: MessageClass.STATISTICS,
+    CameraHealth: MessageClass.TECHNICAL,
+    Birth: MessageClass.TECHNICAL,
+}
+"""The class of each record; a Gap has the class of the stream it stands in."""
+
+_CLASS_ORDER: Final = tuple(MessageClass)
+
+
+def stream_of(kind: MessageClass, started_ms: int) -> int:
+    """Return the number of the stream of ``kind`` that a mouth started at ``started_ms`` speaks on."""
+    return started_ms * 8 + _CLASS_ORDER.index(kind)
+
+
+def class_of_stream(stream: int) -> MessageClass:
+    """Return the class whose records travel on ``stream``.
+
+    Raises:
+        ValueError: The stream's ordinal names no class.
+    """
+    ordinal = stream % 8
+    if ordinal >= len(_CLASS_ORDER):
+        message = f"stream {stream} names no message class"
+        raise ValueError(message)
+    return _CLASS_ORDER[ordinal]

@@ -1,0 +1,232 @@
+"""What a box should do: its cameras, their lines and zones, read from ``site.toml`` and refused with a sentence.
+
+    [site]                                  [[camera]]                       [[camera.line]]
+    box = "gare-01"                         id = "gare-parvis"               id = "kerb"
+    controller = "ville"                    insee = "30189"                  from = [0.1, 0.6]
+                                            source = "rtsp://10.0.0.7/main"  to = [0.9, 0.6]
+                                            user = "veilleur"
+                                            secret = "gare-parvis"
+
+A site holds no password: ``secret`` names an entry of a file that only the eye reads.
+"""
+
+import hashlib
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from veilleur_contracts.errors import RejectedError
+from veilleur_contracts.ids import BoxId, CameraId, ControllerId, Insee, LineId, Slug, ZoneId
+from veilleur_contracts.messages import Label
+
+SITE_BYTES_MAX: Final = 262_144
+CAMERAS_MAX: Final = 32
+SHORTEST_LINE: Final = 0.005
+"""Fractions of the frame: below it, a line is shorter than one detector cell."""
+
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Point = tuple[Fraction, Fraction]
+
+
+class SiteRejectedError(RejectedError):
+    """A site that cannot be followed; the sentence names the place and the remedy."""
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A directed segment that is counted over.
+
+    Attributes:
+        id: Its name.
+        start: First point, fractions of the frame, y downwards (``from`` in the file).
+        end: Second point (``to`` in the file).
+    """
+
+    id: LineId
+    start: Point = msgspec.field(name="from")
+    end: Point = msgspec.field(name="to")
+
+
+class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A polygon in which presence is measured; corners are fractions of the frame."""
+
+    id: ZoneId
+    polygon: Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
+
+
+class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One camera: where its picture comes from and what is counted in it.
+
+    Attributes:
+        id: Its name.
+        insee: INSEE code of its commune.
+        source: A path, or an ``rtsp://``, ``http://`` or ``/dev/video`` address, without credentials.
+        user: Account on the camera, if it asks for one.
+        secret: Name of the entry of the secrets file that holds the password.
+        fps: Frames analysed per second.
+        loop: Whether a file starts again when it ends.
+        labels: Labels counted, by name.
+        line: Its lines.
+        zone: Its zones.
+    """
+
+    id: CameraId
+    insee: Insee
+    source: Annotated[str, Meta(min_length=1, max_length=512)]
+    user: Annotated[str, Meta(max_length=64)] | None = None
+    secret: Slug | None = None
+    fps: Annotated[float, Meta(gt=0.0, le=30.0)] = 5.0
+    loop: bool = False
+    labels: Annotated[tuple[str, ...], Meta(min_length=1, max_length=6)] = tuple(label.name.lower() for label in Label)
+    line: Annotated[tuple[Line, ...], Meta(max_length=16)] = ()
+    zone: Annotated[tuple[Zone, ...], Meta(max_length=16)] = ()
+
+    def label_set(self) -> tuple[Label, ...]:
+        """Return the labels counted, in wire order."""
+        return tuple(sorted({Label[name.upper()] for name in self.labels}))
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose box this is.
+
+    Attributes:
+        box: Its name.
+        controller: Who answers for its cameras in law.
+        window_s: Length of a window, seconds; None: the shortest the policy allows.
+    """
+
+    box: BoxId
+    controller: ControllerId
+    window_s: Annotated[int, Meta(ge=1, le=86_400)] | None = None
+
+
+class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a box should do."""
+
+    site: Identity
+    camera: Annotated[tuple[Camera, ...], Meta(min_length=1, max_length=CAMERAS_MAX)]
+
+
+def read_site(path: Path) -> Site:
+    """Read and check a site file.
+
+    Raises:
+        SiteRejectedError: Missing, too large, not TOML, an unknown key, or something that cannot be counted.
+    """
+    return parse_site(_bytes_of(path), str(path))
+
+
+def parse_site(data: bytes, name: str) -> Site:
+    """Read and check a site; ``name`` is what the error calls it.
+
+    Raises:
+        SiteRejectedError: As ``read_site``.
+    """
+    try:
+        site = msgspec.convert(tomllib.loads(data.decode("utf-8")), Site)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        message = f"{name} is not TOML: {error}"
+        raise SiteRejectedError(message) from None
+    except msgspec.ValidationError as error:
+        message = f"{name}: {error}; see docs/operations.md for the keys a site may hold"
+        raise SiteRejectedError(message) from None
+    check_site(site, name)
+    return site
+
+
+def site_hash_of(site: Site) -> str:
+    """Return the SHA-256 of ``site`` in canonical form, 64 hexadecimal digits."""
+    return hashlib.sha256(msgspec.json.encode(site, order="deterministic")).hexdigest()
+
+
+def check_site(site: Site, name: str) -> None:
+    """Refuse what the types alone let through.
+
+    Raises:
+        SiteRejectedError: Two things of one name, an unknown label, a line or zone that encloses nothing, or a
+            password in an address.
+    """
+    _check_unique(f"{name}: cameras", (camera.id for camera in site.camera))
+    for camera in site.camera:
+        where = f"{name}: camera {camera.id}"
+        _check_source(where, camera)
+        _check_unique(f"{where}: lines", (line.id for line in camera.line))
+        _check_unique(f"{where}: zones", (zone.id for zone in camera.zone))
+        known = {label.name.lower() for label in Label}
+        for label in camera.labels:
+            if label not in known:
+                message = f"{where}: unknown label {label!r}; known are {', '.join(sorted(known))}"
+                raise SiteRejectedError(message)
+        for line in camera.line:
+            check_line(line, where)
+        for zone in camera.zone:
+            if abs(_area_of(zone.polygon)) < SHORTEST_LINE**2:
+                message = f"{where}: zone {zone.id} encloses nothing; give corners that span an area"
+                raise SiteRejectedError(message)
+
+
+def check_line(line: Line, where: str) -> None:
+    """Refuse a line nobody can cross.
+
+    Raises:
+        SiteRejectedError: Its ends coincide (or nearly) or lie outside the frame.
+    """
+    if not all(0.0 <= value <= 1.0 for value in (*line.start, *line.end)):
+        message = f"{where}: line {line.id} leaves the frame; its ends are fractions from 0 to 1"
+        raise SiteRejectedError(message)
+    if math.dist(line.start, line.end) < SHORTEST_LINE:
+        message = f"{where}: line {line.id} has no length; give two different ends"
+        raise SiteRejectedError(message)
+
+
+def _check_source(where: str, camera: Camera) -> None:
+    if "://" not in camera.source:
+        return
+    try:
+        url = urlsplit(camera.source)
+        has_credentials = url.username is not None or url.password is not None
+        has_host = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        has_credentials, has_host = "@" in camera.source, False
+    if has_credentials:
+        message = f"{where}: its source holds credentials; put the name in `user`, the password in the secrets file"
+        raise SiteRejectedError(message)
+    if not has_host:
+        message = f"{where}: its source is not an address; write it like rtsp://10.0.0.7:554/stream"
+        raise SiteRejectedError(message)
+    if url.scheme not in {"rtsp", "http", "https"}:
+        message = f"{where}: {url.scheme}:// is no kind of source we read; use rtsp://, http:// or a path"
+        raise SiteRejectedError(message)
+
+
+def _check_unique(what: str, ids: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for one in ids:
+        if one in seen:
+            message = f"{what}: {one} is there twice; every id is used once"
+            raise SiteRejectedError(message)
+        seen.add(one)
+
+
+def _area_of(polygon: tuple[Point, ...]) -> float:
+    """Signed area of a polygon (shoelace), in squared fractions of the frame."""
+    following = (*polygon[1:], polygon[0])
+    return sum(ax * by - bx * ay for (ax, ay), (bx, by) in zip(polygon, following, strict=True)) / 2
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(SITE_BYTES_MAX + 1)
+    except OSError as error:
+        message = f"cannot read site {path}: {error.strerror}"
+        raise SiteRejectedError(message) from None
+    if len(data) > SITE_BYTES_MAX:
+        message = f"site {path} is longer than {SITE_BYTES_MAX} bytes"
+        raise SiteRejectedError(message)
+    return data
