@@ -16,8 +16,15 @@ SHARDS: Final = 16
 Slug = Annotated[str, msgspec.Meta(pattern=ID_PATTERN, max_length=32, description="a-z, 0-9 and inner hyphens, ≤ 32")]
 BoxId = Slug
 CameraId = Slug
-LineId = Slug
-ZoneId = Slug
+PartId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?$", max_length=24, description="as other ids, but ≤ 24"
+    ),
+]
+"""Shorter than other ids, so that a Context with 16 lines and 16 zones still fits one record."""
+LineId = PartId
+ZoneId = PartId
 ControllerId = Slug
 Insee = Annotated[
     str,

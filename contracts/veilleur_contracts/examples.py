@@ -1,0 +1,37 @@
+"""One example of each message: the golden bytes under test, and what ``docs/wire.md`` shows."""
+
+from typing import Final
+
+import msgspec
+
+from veilleur_contracts import messages as m
+from veilleur_contracts.codec import context_number_of, encode
+
+_CONTEXT: Final = m.Context(
+    "gare-parvis",
+    "30189",
+    "00112233445566ff",
+    "8899aabbccddeeff",
+    "0123456789abcdef",
+    (0, 1, 2, 3, 4, 5),
+    ("kerb", "cycle-lane"),
+    (),
+)
+_WINDOW: Final = m.CrossingWindow(
+    context_number_of(_CONTEXT), 1_790_000_100, 900, 1, 98, 50, 0, (321, 287, None, 0, 640, 702, 12, 9, 7, 7, 31, 28)
+)
+_STREAM: Final = m.stream_of(m.MessageClass.STATISTICS, 1_790_000_000_000)
+
+EXAMPLES: Final[dict[type[m.Record], m.Record]] = {
+    m.Context: _CONTEXT,
+    m.CrossingWindow: _WINDOW,
+    m.CameraHealth: m.CameraHealth("gare-parvis", 1_790_000_100, m.CameraState.LIVE, 50, 2, 0),
+    m.Birth: m.Birth(1_790_000_000, "0.1.0", m.CONTRACT_REVISION, "strictest"),
+    m.Gap: m.Gap(17, 40, m.GapReason.OUTBOX_FULL),
+    m.Batch: m.Batch(_STREAM, 41, (msgspec.Raw(encode(_CONTEXT)), msgspec.Raw(encode(_WINDOW)))),
+    m.Ack: m.Ack(_STREAM, 42),
+    m.Published: m.Published(9001, "gare-01", _STREAM, 42, msgspec.Raw(encode(_WINDOW))),
+    m.Carried: m.Carried(1_790_000_000_000, 7, msgspec.Raw(encode(_WINDOW))),
+    m.Received: m.Received(1_790_000_000_000, 7),
+    m.DocumentReady: m.DocumentReady("site", "ab" * 32),
+}

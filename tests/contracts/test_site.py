@@ -1,0 +1,99 @@
+"""A site is read whole or refused with a sentence that names the place."""
+
+import pytest
+
+from veilleur_contracts.messages import Label
+from veilleur_contracts.site import Line, SiteRejectedError, check_line, parse_site, read_site, site_hash_of
+
+GOOD = """
+[site]
+box = "gare-01"
+controller = "ville"
+
+[[camera]]
+id = "parvis"
+insee = "30189"
+source = "rtsp://10.0.0.7:554/main"
+user = "veilleur"
+secret = "parvis"
+labels = ["car", "person"]
+
+[[camera.line]]
+id = "kerb"
+from = [0.1, 0.6]
+to = [0.9, 0.6]
+
+[[camera.zone]]
+id = "square"
+polygon = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]
+"""
+
+
+def test_reads_a_whole_site() -> None:
+    site = parse_site(GOOD.encode(), "site.toml")
+    camera = site.camera[0]
+    assert camera.line == (Line("kerb", (0.1, 0.6), (0.9, 0.6)),)
+    assert camera.label_set() == (Label.PERSON, Label.CAR)
+    assert camera.fps == 5.0
+
+
+def test_the_hash_follows_the_meaning_and_not_the_spacing() -> None:
+    spaced = GOOD.replace(" = ", "=").replace("\n\n", "\n\n\n")
+    moved = GOOD.replace("[0.9, 0.6]", "[0.9, 0.61]")
+    first = site_hash_of(parse_site(GOOD.encode(), "a"))
+    assert first == site_hash_of(parse_site(spaced.encode(), "b"))
+    assert first != site_hash_of(parse_site(moved.encode(), "c"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        pytest.param('box = "gare-01"', 'box = "Gare 01"', "box", id="box-is-no-id"),
+        pytest.param('id = "parvis"', 'id = "parvis"\ncolour = 3', "colour", id="unknown-key"),
+        pytest.param("[0.9, 0.6]", "[0.1, 0.6]", "line kerb has no length", id="line-without-length"),
+        pytest.param("[0.9, 0.6]", "[1.2, 0.6]", "to", id="line-leaves-the-frame"),
+        pytest.param("[0.9, 0.6]", "[nan, 0.6]", "", id="line-at-nan"),
+        pytest.param("[0.9, 0.1], [0.9, 0.9]", "[0.5, 0.5], [0.9, 0.9]", "encloses nothing", id="flat-zone"),
+        pytest.param('"car", "person"', '"cars"', "unknown label 'cars'", id="unknown-label"),
+        pytest.param("rtsp://10.0.0.7", "rtsp://u:hunter2@10.0.0.7", "credentials", id="password-in-the-address"),
+        pytest.param("rtsp://10.0.0.7:554/main", "ftp://10.0.0.7/x", "no kind of source", id="unknown-scheme"),
+        pytest.param("rtsp://10.0.0.7:554/main", "rtsp://:99999/x", "not an address", id="no-host"),
+        pytest.param('insee = "30189"', 'insee = "3018"', "insee", id="bad-commune"),
+        pytest.param("[site]", "[site", "not TOML", id="not-toml"),
+    ],
+)
+def test_refuses_what_cannot_be_counted(old, new, says) -> None:
+    assert old in GOOD
+    with pytest.raises(SiteRejectedError) as refusal:
+        parse_site(GOOD.replace(old, new).encode(), "site.toml")
+    assert says in str(refusal.value)
+    assert "site.toml" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("part", ["[[camera.line]]\nid = 'kerb'\nfrom = [0.1, 0.2]\nto = [0.3, 0.4]\n"])
+def test_refuses_two_lines_of_one_name(part) -> None:
+    with pytest.raises(SiteRejectedError, match="kerb is there twice"):
+        parse_site((GOOD + part).encode(), "site.toml")
+
+
+def test_refuses_a_missing_site(tmp_path) -> None:
+    with pytest.raises(SiteRejectedError, match="No such file"):
+        read_site(tmp_path / "nowhere.toml")
+
+
+def test_refuses_a_huge_site(tmp_path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_bytes(b"#" * 300_000)
+    with pytest.raises(SiteRejectedError, match="longer than"):
+        read_site(path)
+
+
+def test_refuses_bytes_that_are_no_text() -> None:
+    with pytest.raises(SiteRejectedError, match="not TOML"):
+        parse_site(b"\xff\xfe", "site.toml")
+
+
+def test_check_line_refuses_ends_outside_the_frame() -> None:
+    with pytest.raises(SiteRejectedError, match="leaves the frame"):
+        check_line(Line("kerb", (0.1, 0.2), (0.1, 1.5)), "--line")
