@@ -1,0 +1,68 @@
+"""Keep one box per object: greedy non-maximum suppression, on arrays."""
+
+import numpy as np
+import numpy.typing as npt
+
+CANDIDATE_LIMIT = 400
+"""Most candidates that are compared; a street never shows more, and comparing grows with the square."""
+
+
+def overlaps_of(boxes: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Intersection over union of every box with every other.
+
+    Args:
+        boxes: float32, shape ``(n, 4)``, ``x1, y1, x2, y2`` in any one unit.
+        others: float32, shape ``(m, 4)``, the same unit.
+
+    Returns:
+        float32, shape ``(n, m)``, 0..1; 0 where both boxes are empty.
+    """
+    wide = np.minimum(boxes[:, None, 2], others[None, :, 2]) - np.maximum(boxes[:, None, 0], others[None, :, 0])
+    high = np.minimum(boxes[:, None, 3], others[None, :, 3]) - np.maximum(boxes[:, None, 1], others[None, :, 1])
+    shared = np.maximum(wide, np.float32(0.0)) * np.maximum(high, np.float32(0.0))
+    union = _areas_of(boxes)[:, None] + _areas_of(others)[None, :] - shared
+    ratio: npt.NDArray[np.float32] = shared / np.maximum(union, np.float32(1e-9))
+    return ratio
+
+
+def _areas_of(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    areas: npt.NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
+def strongest_of(scores: npt.NDArray[np.float32], limit: int = CANDIDATE_LIMIT) -> npt.NDArray[np.intp]:
+    """Positions of the ``limit`` highest scores, in no order; all of them where there are no more than that."""
+    if scores.size <= limit:
+        return np.arange(scores.size)
+    return np.argpartition(scores, scores.size - limit)[scores.size - limit :]
+
+
+def kept_of(
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    groups: npt.NDArray[np.int8],
+    overlap: float,
+) -> npt.NDArray[np.intp]:
+    """Choose the boxes that stay when each box silences weaker ones of its group that overlap it too much.
+
+    Args:
+        boxes: float32, shape ``(n, 4)``, ``x1, y1, x2, y2``.
+        scores: float32, shape ``(n,)``.
+        groups: int8, shape ``(n,)``: boxes of different groups leave each other alone.
+        overlap: Intersection over union above which the weaker box goes, 0..1.
+
+    Returns:
+        intp, shape ``(k,)``: positions of the kept boxes, strongest first; ties keep their order.
+    """
+    order = np.argsort(-scores, kind="stable")
+    if order.size < 2:  # noqa: PLR2004  # nothing to compare
+        return order
+    sorted_boxes, sorted_groups = boxes[order], groups[order]
+    rivals = overlaps_of(sorted_boxes, sorted_boxes) > overlap
+    rivals &= sorted_groups[:, None] == sorted_groups[None, :]
+    alive = np.ones(order.size, dtype=bool)
+    # Only a box with a weaker rival has anything to silence, and in most frames few have one.
+    for index in np.flatnonzero(np.triu(rivals, 1).any(axis=1)):
+        if alive[index]:
+            alive[index + 1 :] &= ~rivals[index, index + 1 :]
+    return order[alive]
