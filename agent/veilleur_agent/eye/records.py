@@ -91,12 +91,18 @@ class Tracks:
         boxes: float32, shape ``(n, 4)``, fractions of the frame; predicted where ``seen`` is false.
         labels: int8, shape ``(n,)``: the label voted so far.
         seen: bool, shape ``(n,)``: found in this very frame, rather than predicted.
+        moved: bool, shape ``(n,)``: has moved since it was born, so it is no cone, poster or rock.
+        born_boxes: float32, shape ``(n, 4)``: where it was first seen, before it was sure enough to be told.
+        born_ms: int64, shape ``(n,)``: when, UTC milliseconds.
     """
 
     ids: npt.NDArray[np.int64] = field(repr=False)
     boxes: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int8]
     seen: npt.NDArray[np.bool_]
+    moved: npt.NDArray[np.bool_]
+    born_boxes: npt.NDArray[np.float32]
+    born_ms: npt.NDArray[np.int64] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
