@@ -1,0 +1,86 @@
+"""What a city copies to its machines is linted, read by the program it is for, and says what the code says."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from veilleur_contracts.site import read_site
+
+CONFIG = Path(__file__).parents[2] / "firmware-config"
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.fleet"])
+def test_the_dockerfile_passes_the_linter(name) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([hadolint, "--no-color", CONFIG / name], capture_output=True, text=True, check=False)
+    assert found.stdout + found.stderr == ""
+    assert found.returncode == 0
+
+
+def test_the_linter_would_find_a_fault(tmp_path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM debian\nRUN cd /x && sudo apt-get install y\n")
+    hadolint = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([hadolint, tmp_path / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert found.returncode != 0
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.fleet"])
+def test_every_path_an_image_copies_is_there(name) -> None:
+    for line in (CONFIG / name).read_text(encoding="utf-8").splitlines():
+        copied = re.fullmatch(r"COPY (?!--from)(.+) \S+", line)
+        for source in copied[1].split() if copied else ():
+            assert (CONFIG.parent / source).exists(), f"{name} copies {source}, which is not there"
+
+
+def test_each_process_of_a_box_has_its_own_uid() -> None:
+    text = (CONFIG / "Dockerfile").read_text(encoding="utf-8")
+    uids = re.findall(r"useradd --uid (\d+)", text)
+    assert len(uids) == len(set(uids)) == 3
+
+
+def test_compose_reads_and_names_files_that_are_there() -> None:
+    compose = yaml.safe_load((CONFIG / "docker-compose.yml").read_text(encoding="utf-8"))
+    agent = compose["services"]["agent"]
+    assert agent["ulimits"] == {"core": 0}
+    assert agent["cap_drop"] == ["ALL"]
+    for service in ("agent", "fleet"):
+        assert (CONFIG.parent / compose["services"][service]["build"]["dockerfile"]).is_file()
+
+
+def test_the_example_site_is_a_site() -> None:
+    assert read_site(CONFIG / "site.example.toml").camera[0].secret == "gare-parvis"  # noqa: S105 - a name
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="Mosquitto is not installed: its configuration cannot be tried")
+def test_mosquitto_starts_with_the_configuration_given(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = (CONFIG / "broker" / "mosquitto.conf").read_text(encoding="utf-8")
+    text = text.replace("listener 1883", f"listener {port} 127.0.0.1").replace("/mosquitto/data/", f"{tmp_path}/")
+    conf = tmp_path / "mosquitto.conf"
+    conf.write_text(text + "user root\n")
+    broker = subprocess.Popen([str(MOSQUITTO), "-c", str(conf)], stderr=subprocess.PIPE)
+    try:
+        assert accepts_connections(port, broker), broker.stderr.read() if broker.stderr else b""
+    finally:
+        broker.terminate()
+        broker.communicate(timeout=10)
+
+
+def accepts_connections(port: int, broker: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and broker.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            continue
+        return True
+    return False
