@@ -1,0 +1,69 @@
+"""How many bytes may pass a door in a time, so that what a hostile eye could leak is a number, not a hope."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from veilleur_contracts.clock import Clock
+
+WINDOW_BYTES: Final = 104
+"""A CrossingWindow of six labels in its link envelope, every field at its largest."""
+TECHNICAL_BYTES: Final = 75
+"""A CameraHealth in its link envelope, every field at its largest."""
+CONTEXT_BYTES: Final = 1024
+TECHNICAL_PER_MINUTE: Final = 1.5
+"""One each minute and one change of state every other; past that, a change is told by the next message."""
+TECHNICAL_AT_ONCE: Final = 10
+BACKLOG_S: Final = 6 * 3600
+"""A mouth may be away that long and everything the eye held still passes at once."""
+DAY_S: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes that may pass: ``rate_bytes_s`` for ever, and ``burst_bytes`` once on top."""
+
+    rate_bytes_s: float
+    burst_bytes: int
+
+    def bytes_per_day(self) -> int:
+        """Return the most that can pass in one day, its burst included."""
+        return self.burst_bytes + round(self.rate_bytes_s * DAY_S)
+
+
+def budget_of(lines: int, window_s: int) -> Budget:
+    """Return what a camera with ``lines`` lines needs on the link for its windows, health and context."""
+    rate = lines * WINDOW_BYTES / window_s + TECHNICAL_PER_MINUTE * TECHNICAL_BYTES / 60
+    at_once = 4 * CONTEXT_BYTES + lines * WINDOW_BYTES + TECHNICAL_AT_ONCE * TECHNICAL_BYTES
+    return Budget(rate, at_once + round(rate * BACKLOG_S))
+
+
+def technical_budget() -> Budget:
+    """Return the share of a camera's budget that its health messages may use."""
+    rate = TECHNICAL_PER_MINUTE * TECHNICAL_BYTES / 60
+    return Budget(rate, TECHNICAL_AT_ONCE * TECHNICAL_BYTES)
+
+
+def leak_bytes_per_day(budgets: Iterable[Budget]) -> int:
+    """Return the most that an eye with these budgets could get past the mouth in one day, were it hostile."""
+    return sum(budget.bytes_per_day() for budget in budgets)
+
+
+class TokenBucket:
+    """Let ``budget`` pass and not a byte more; full at the start, refilled by elapsed time alone."""
+
+    def __init__(self, budget: Budget, clock: Clock) -> None:
+        self._budget = budget
+        self._clock = clock
+        self._left = float(budget.burst_bytes)
+        self._at_s = clock.elapsed_s()
+
+    def take(self, size_bytes: int) -> bool:
+        """Take ``size_bytes`` if there are that many; take nothing otherwise."""
+        now_s = self._clock.elapsed_s()
+        refilled = self._left + (now_s - self._at_s) * self._budget.rate_bytes_s
+        self._left, self._at_s = min(float(self._budget.burst_bytes), refilled), now_s
+        if self._left < size_bytes:
+            return False
+        self._left -= size_bytes
+        return True

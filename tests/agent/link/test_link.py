@@ -1,0 +1,314 @@
+import array
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from box_builders import HandClock, a_context, a_health, a_window
+from veilleur_agent.budget import (
+    CONTEXT_BYTES,
+    TECHNICAL_BYTES,
+    WINDOW_BYTES,
+    Budget,
+    TokenBucket,
+    budget_of,
+    leak_bytes_per_day,
+)
+from veilleur_agent.hold import Hold
+from veilleur_agent.link import (
+    Allowances,
+    CutReason,
+    EyeEnd,
+    LinkCutError,
+    MouthEnd,
+    discard,
+    link_pair,
+    others_budget,
+)
+from veilleur_contracts.codec import context_number_of, decode_record, encode, encode_record
+from veilleur_contracts.messages import (
+    Birth,
+    CameraHealth,
+    Carried,
+    Context,
+    CrossingWindow,
+    DocumentReady,
+    Gap,
+    Received,
+)
+
+WIDE = Budget(1e9, 1_000_000_000)
+
+
+class World:
+    """An eye's end, a mouth's end, and the memory an outbox would have on disk."""
+
+    def __init__(self, budgets: dict[str, Budget] | None = None) -> None:
+        self.clock = HandClock()
+        self.eye_sock, self.mouth_sock = link_pair()
+        self.hold = Hold(self.clock.now_ms())
+        self.eye = EyeEnd(self.eye_sock, self.hold, self.clock)
+        self.budgets = budgets or {"gare": WIDE}
+        self.committed: dict[int, int] = {}
+        self.stored: list[int] = []
+        self.start_mouth()
+
+    def start_mouth(self) -> None:
+        """Begin with what is on disk and nothing else, as after a kill."""
+        allowances = Allowances(self.budgets, others_budget(self.budgets.values()), self.clock)
+        self.mouth = MouthEnd(self.mouth_sock, allowances, self.committed)
+
+    def commit(self, carried: Carried) -> None:
+        record = decode_record(bytes(carried.record))
+        self.committed[carried.epoch] = record.last if isinstance(record, Gap) else carried.seq
+        if isinstance(record, CrossingWindow):
+            self.stored.append(record.at_s)
+
+    def turn(self) -> None:
+        self.hold.saved()
+        self.eye.pump()
+        while (carried := self.mouth.receive()) is not None:
+            self.commit(carried)
+        self.mouth.acknowledge(self.committed)
+
+    def settle(self) -> None:
+        for _ in range(100):
+            self.clock.advance(0.5)
+            self.turn()
+            self.eye.pump()
+            if not len(self.hold):
+                return
+        raise AssertionError("the link did not come to rest")
+
+    def close(self) -> None:
+        self.eye_sock.close()
+        self.mouth_sock.close()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    one = World()
+    yield one
+    one.close()
+
+
+def carried(record: object, seq: int = 1, epoch: int = 9) -> bytes:
+    return encode(Carried(epoch, seq, Raw(encode(record))))  # type: ignore[arg-type]  # what a hostile eye would build
+
+
+def test_what_the_eye_says_arrives_once_in_order_and_is_forgotten_when_committed(world: World) -> None:
+    world.hold.say(a_context())
+    for n in range(500):
+        world.hold.say(a_window(n, context_number_of(a_context())))
+    world.settle()
+    assert world.stored == list(range(500))
+
+
+def test_a_mouth_killed_between_reading_and_committing_loses_nothing(world: World) -> None:
+    for n in range(10):
+        world.hold.say(a_window(n))
+    world.hold.saved()
+    world.eye.pump()
+    for _ in range(3):
+        one = world.mouth.receive()
+        assert one is not None
+        world.commit(one)
+    assert world.mouth.receive() is not None  # read, never committed: the mouth dies here
+    world.start_mouth()
+    world.settle()
+    assert world.stored == list(range(10))
+
+
+def test_a_mouth_killed_between_committing_and_acknowledging_stores_nothing_twice(world: World) -> None:
+    for n in range(10):
+        world.hold.say(a_window(n))
+    world.hold.saved()
+    world.eye.pump()
+    while (one := world.mouth.receive()) is not None:
+        world.commit(one)
+    world.start_mouth()
+    world.settle()
+    assert world.stored == list(range(10))
+
+
+def test_a_mouth_that_lost_its_disk_is_noticed_and_the_link_goes_on(world: World) -> None:
+    for n in range(5):
+        world.hold.say(a_window(n))
+    world.settle()
+    world.committed.clear()
+    world.start_mouth()
+    world.hold.say(a_window(5))
+    world.settle()
+    assert world.stored == [0, 1, 2, 3, 4, 5]
+    assert world.eye.mouth_forgot
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_however_both_die_every_window_is_stored_exactly_once(data: st.DataObject) -> None:
+    world, said = World(), 0
+    try:
+        for _ in range(data.draw(st.integers(1, 40))):
+            match data.draw(st.sampled_from(["say", "health", "turn", "read", "kill mouth", "wait", "drop"])):
+                case "say":
+                    world.hold.say(a_window(said))
+                    said += 1
+                case "health":
+                    world.hold.say(a_health(said))
+                case "turn":
+                    world.turn()
+                case "read":
+                    world.mouth.receive()
+                case "kill mouth":
+                    world.start_mouth()
+                case "wait":
+                    world.clock.advance(data.draw(st.sampled_from([0.1, 1.0, 3.0])))
+                case _:
+                    discard(world.mouth_sock)
+        world.start_mouth()  # a mouth that read without committing is dead by definition
+        world.settle()
+        assert world.stored == list(range(said))
+    finally:
+        world.close()
+
+
+def test_a_mouth_that_does_not_read_blocks_nobody_and_is_seen(world: World) -> None:
+    for n in range(5000):
+        world.hold.say(a_window(n))
+    world.hold.saved()
+    for _ in range(50):
+        world.eye.pump()
+    assert world.eye.is_full
+    world.settle()
+    assert world.stored == list(range(5000))
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        pytest.param(b"", CutReason.EMPTY, id="empty"),
+        pytest.param(b"x" * 1025, CutReason.TRUNCATED, id="longer-than-allowed"),
+        pytest.param(b"\xff\xd8\xff\xe0 a picture", CutReason.UNDECODABLE, id="a-picture"),
+        pytest.param(carried(Birth(1, "0.1.0", 1, "bench")), CutReason.UNEXPECTED, id="the-mouth's-own-words"),
+        pytest.param(encode(Received(1, 1)), CutReason.UNDECODABLE, id="the-wrong-way-round"),
+        pytest.param(carried(Gap(1, 0, 0)), CutReason.UNEXPECTED, id="a-gap-that-ends-before-it-starts"),
+        pytest.param(encode(Carried(1, 1, Raw(b"\xc4\x04abcd"))), CutReason.UNDECODABLE, id="bytes-as-a-record"),
+    ],
+)
+def test_a_hostile_eye_is_cut_off(world: World, packet: bytes, reason: CutReason) -> None:
+    world.eye_sock.send(packet)
+    with pytest.raises(LinkCutError) as cut:
+        world.mouth.receive()
+    assert cut.value.reason is reason
+
+
+def test_a_file_descriptor_pushed_over_the_link_cuts_the_eye_off_and_is_not_received(world: World) -> None:
+    reading, writing = os.pipe()
+    try:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))]
+        world.eye_sock.sendmsg([carried(a_window(1))], rights)
+        open_before = set(Path("/proc/self/fd").iterdir())
+        with pytest.raises(LinkCutError) as cut:
+            world.mouth.receive()
+        assert cut.value.reason is CutReason.ANCILLARY
+        assert set(Path("/proc/self/fd").iterdir()) == open_before
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        pytest.param(b"", CutReason.EMPTY, id="empty"),
+        pytest.param(b"\x00" * 2000, CutReason.TRUNCATED, id="longer-than-allowed"),
+        pytest.param(b"\x93\x02", CutReason.UNDECODABLE, id="half-a-message"),
+        pytest.param(encode(Received(1_700_000_000_000, 99)), CutReason.UNEXPECTED, id="acknowledges-the-unsaid"),
+    ],
+)
+def test_a_hostile_mouth_is_cut_off(world: World, packet: bytes, reason: CutReason) -> None:
+    world.mouth_sock.send(packet)
+    with pytest.raises(LinkCutError) as cut:
+        world.eye.pump()
+    assert cut.value.reason is reason
+
+
+def test_a_document_is_announced_by_name_and_hash_alone(world: World) -> None:
+    document = DocumentReady("site", "ab" * 32)
+    assert world.mouth.announce(document)
+    assert world.eye.pump() == [document]
+
+
+def test_an_eye_that_pushes_a_picture_as_counts_is_cut_off_within_its_budget(world: World) -> None:
+    budget = budget_of(lines=2, window_s=900)
+    world.budgets = {"gare": budget}
+    world.start_mouth()
+    world.eye_sock.send(carried(a_context(), 1))
+    passed = len(carried(a_context(), 1))
+    number = context_number_of(a_context())
+
+    def push() -> None:
+        nonlocal passed
+        for seq in range(2, 100_000):
+            packet = carried(a_window(seq, number), seq)
+            world.eye_sock.send(packet)
+            while world.mouth.receive() is not None:
+                pass
+            passed += len(packet)
+
+    with pytest.raises(LinkCutError) as cut:
+        push()
+    assert cut.value.reason is CutReason.BUDGET
+    assert passed <= budget.burst_bytes
+    assert leak_bytes_per_day([budget]) < 250_000
+
+
+def test_a_camera_of_yesterdays_site_passes_on_the_share_of_the_others(world: World) -> None:
+    for packet in (carried(a_health(1, "gone"), 1), carried(a_window(1, 12345), 2)):
+        world.eye_sock.send(packet)
+        assert world.mouth.receive() is not None
+
+
+def test_the_sizes_the_budget_counts_with_are_the_largest_there_are() -> None:
+    most = 0xFFFF_FFFF
+    window = CrossingWindow(most, most, 86_400, 63, 100, 1200, 127, (1_000_000,) * 12)
+    health = CameraHealth("c" * 32, most, 6, 1200, 1_000_000, 1_000_000)
+    high = 0xFFFF_FFFF_FFFF
+    assert len(encode(Carried(high, high, Raw(encode_record(window))))) == WINDOW_BYTES
+    assert len(encode(Carried(high, high, Raw(encode_record(health))))) == TECHNICAL_BYTES
+    assert CONTEXT_BYTES == 1024
+
+
+def test_a_full_day_of_honest_windows_stays_within_the_budget() -> None:
+    clock = HandClock()
+    bucket = TokenBucket(budget_of(lines=16, window_s=900), clock)
+    for _ in range(2 * 96):
+        clock.advance(900)
+        assert all(bucket.take(WINDOW_BYTES) for _ in range(16))
+        assert all(bucket.take(TECHNICAL_BYTES) for _ in range(22))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1000), st.integers(1, 5000)), max_size=200))
+def test_no_pattern_of_asking_passes_more_than_the_budget(asked: list[tuple[float, int]]) -> None:
+    clock = HandClock()
+    budget = Budget(10.0, 3000)
+    bucket, passed = TokenBucket(budget, clock), 0
+    for wait_s, size in asked:
+        clock.advance(wait_s)
+        passed += size * bucket.take(size)
+    assert passed <= budget.burst_bytes + budget.rate_bytes_s * clock.elapsed_s() + 1
+
+
+def test_a_context_names_its_camera_for_the_windows_that_follow() -> None:
+    clock = HandClock()
+    allowances = Allowances({"gare": Budget(0.0, 200)}, Budget(0.0, 0), clock)
+    context: Context = a_context()
+    window = a_window(1, context_number_of(context))
+    assert not allowances.allow(window, 50)
+    allowances.learn(context_number_of(context), "gare")
+    assert allowances.allow(window, 50)
