@@ -7,6 +7,7 @@ import msgspec
 from veilleur_contracts.messages import Label
 from veilleur_models.errors import ModelRejectedError
 
+CARD_FILE = "card.toml"
 CARD_LIMIT_BYTES = 64 * 1024
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 

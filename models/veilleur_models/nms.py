@@ -1,4 +1,7 @@
-"""Keep one box per object: greedy non-maximum suppression, on arrays."""
+"""Keep one box per object: greedy non-maximum suppression, on arrays.
+
+Boxes are float32, shape ``(n, 4)``, ``x1, y1, x2, y2`` in any one unit.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,27 +10,26 @@ CANDIDATE_LIMIT = 400
 """Most candidates that are compared; a street never shows more, and comparing grows with the square."""
 
 
-def overlaps_of(boxes: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Intersection over union of every box with every other.
-
-    Args:
-        boxes: float32, shape ``(n, 4)``, ``x1, y1, x2, y2`` in any one unit.
-        others: float32, shape ``(m, 4)``, the same unit.
-
-    Returns:
-        float32, shape ``(n, m)``, 0..1; 0 where both boxes are empty.
-    """
-    wide = np.minimum(boxes[:, None, 2], others[None, :, 2]) - np.maximum(boxes[:, None, 0], others[None, :, 0])
-    high = np.minimum(boxes[:, None, 3], others[None, :, 3]) - np.maximum(boxes[:, None, 1], others[None, :, 1])
-    shared = np.maximum(wide, np.float32(0.0)) * np.maximum(high, np.float32(0.0))
-    union = _areas_of(boxes)[:, None] + _areas_of(others)[None, :] - shared
-    ratio: npt.NDArray[np.float32] = shared / np.maximum(union, np.float32(1e-9))
-    return ratio
-
-
-def _areas_of(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def areas_of(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Area of each box, shape ``(n,)``; negative where a box is turned inside out."""
     areas: npt.NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
+
+
+def shared_areas_of(boxes: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Area that each box shares with each other one, shape ``(n, m)``."""
+    wide = np.minimum(boxes[:, None, 2], others[None, :, 2]) - np.maximum(boxes[:, None, 0], others[None, :, 0])
+    high = np.minimum(boxes[:, None, 3], others[None, :, 3]) - np.maximum(boxes[:, None, 1], others[None, :, 1])
+    shared: npt.NDArray[np.float32] = np.maximum(wide, np.float32(0.0)) * np.maximum(high, np.float32(0.0))
+    return shared
+
+
+def overlaps_of(boxes: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Intersection over union of every box with every other, shape ``(n, m)``, 0..1; 0 where both are empty."""
+    shared = shared_areas_of(boxes, others)
+    union = areas_of(boxes)[:, None] + areas_of(others)[None, :] - shared
+    ratio: npt.NDArray[np.float32] = shared / np.maximum(union, np.float32(1e-9))
+    return ratio
 
 
 def strongest_of(scores: npt.NDArray[np.float32], limit: int = CANDIDATE_LIMIT) -> npt.NDArray[np.intp]:
@@ -46,7 +48,7 @@ def kept_of(
     """Choose the boxes that stay when each box silences weaker ones of its group that overlap it too much.
 
     Args:
-        boxes: float32, shape ``(n, 4)``, ``x1, y1, x2, y2``.
+        boxes: What was found.
         scores: float32, shape ``(n,)``.
         groups: int8, shape ``(n,)``: boxes of different groups leave each other alone.
         overlap: Intersection over union above which the weaker box goes, 0..1.
@@ -57,12 +59,13 @@ def kept_of(
     order = np.argsort(-scores, kind="stable")
     if order.size < 2:  # noqa: PLR2004  # nothing to compare
         return order
-    sorted_boxes, sorted_groups = boxes[order], groups[order]
-    rivals = overlaps_of(sorted_boxes, sorted_boxes) > overlap
-    rivals &= sorted_groups[:, None] == sorted_groups[None, :]
+    boxes, groups = boxes[order], groups[order]
+    rivals = overlaps_of(boxes, boxes) > overlap
+    rivals &= groups[:, None] == groups[None, :]
+    np.fill_diagonal(rivals, val=False)
     alive = np.ones(order.size, dtype=bool)
-    # Only a box with a weaker rival has anything to silence, and in most frames few have one.
-    for index in np.flatnonzero(np.triu(rivals, 1).any(axis=1)):
+    # Only a box with a rival has anything to silence, and in most frames few have one.
+    for index in np.flatnonzero(rivals.any(axis=1)):
         if alive[index]:
             alive[index + 1 :] &= ~rivals[index, index + 1 :]
     return order[alive]

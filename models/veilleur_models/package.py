@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_models.card import CARD_LIMIT_BYTES, FILE_LIMIT_BYTES, Built, Card, card_of
+from veilleur_models.card import CARD_FILE, CARD_LIMIT_BYTES, FILE_LIMIT_BYTES, Built, Card, card_of
 from veilleur_models.errors import ModelRejectedError
 from veilleur_models.quiet import silence_telemetry
 
-CARD_FILE = "card.toml"
 GRAPH_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
 LABELS_FILE = "labels.txt"
