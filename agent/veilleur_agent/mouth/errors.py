@@ -1,0 +1,31 @@
+"""What can go wrong while speaking, and whose fault it is."""
+
+from veilleur_contracts.errors import RejectedError, TransientError
+
+
+class DiskRefusedError(TransientError):
+    """The disk is full or fails; what was to be stored is still with whoever handed it over."""
+
+
+class OutboxDamagedError(RejectedError):
+    """The outbox on disk cannot be read."""
+
+
+class OutboxNewerError(RejectedError):
+    """The outbox on disk was made by a newer agent."""
+
+
+class BrokerUnreachableError(TransientError):
+    """The broker cannot be reached, went away, or does not answer."""
+
+
+class BrokerRefusedError(TransientError):
+    """The broker is there and says no: account, topic or protocol. Only a person can change that, so keep asking."""
+
+
+class ProtocolRefusedError(BrokerRefusedError):
+    """The broker does not speak this version of MQTT."""
+
+
+class AckRejectedError(RejectedError):
+    """An acknowledgement that names what was never sent."""
