@@ -1,0 +1,1 @@
+"""What the fleet keeps: records in the order they are told, what they say about crossings, and who said them."""

@@ -1,0 +1,312 @@
+"""Store what boxes say, once each, in one transaction for many messages; say what may then be acknowledged.
+
+    deliveries ──judge──▶ known numbers filtered ──▶ records · crossing_windows · waiting · quarantine
+                                                 ──▶ high-water marks, cursors ──COMMIT──▶ acknowledgements
+
+There is one Ledger on a database at a time (``database`` holds a lock for it): it keeps marks and cursors in mind.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from veilleur_contracts.messages import CrossingWindow, Gap
+from veilleur_contracts.topics import TopicRejectedError, Up, read_up_topic, up_topic
+from veilleur_fleet.errors import StoreUnavailableError
+from veilleur_fleet.judge import Entry, EnvelopeRejectedError, Judged, judge
+from veilleur_fleet.store.cameras import WINDOW_COLUMNS
+from veilleur_fleet.store.quarantine import Refused
+from veilleur_fleet.store.rows import Insert
+from veilleur_fleet.store.shelves import Put, Shelves
+from veilleur_fleet.store.streams import Held, TooManyHolesError
+from veilleur_fleet.store.work import (
+    POSITION_BITS,
+    RECORD_COLUMNS,
+    Acknowledgement,
+    Delivery,
+    Place,
+    Stored,
+    StreamRow,
+    Work,
+)
+
+RESOLVED_PER_COMMIT: Final = 5000
+STREAMS_KEPT: Final = 20_000
+
+_RECORDS: Final = Insert("records", RECORD_COLUMNS)
+_WINDOWS: Final = Insert("crossing_windows", WINDOW_COLUMNS)
+_WINDOW_TAG: Final = 2
+_RANGES: Final = msgspec.json.Decoder(list[tuple[int, int]])
+
+
+class Ledger:
+    """The one writer of what boxes say. Not for two threads at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._cursor = connection.cursor()
+        self._shelves = Shelves(self._cursor)
+        self._streams: dict[tuple[int, int], StreamRow] = {}
+        self._last: dict[int, int] = {}
+        self._resolvable: set[tuple[str, int]] | None = None
+
+    def store(self, deliveries: Iterable[Delivery]) -> Stored:
+        """Judge, filter and commit ``deliveries``, in order.
+
+        Raises:
+            StoreUnavailableError: The database did not take them; nothing is kept and nothing may be acknowledged.
+        """
+        work = Work()
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+            for delivery in deliveries:
+                self._deliver(work, delivery)
+            self._resolve(work)
+            self._write(work)
+            self._cursor.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._roll_back()
+            message = f"the database did not take a transaction: {error}"
+            raise StoreUnavailableError(message) from None
+        except BaseException:
+            self._roll_back()
+            raise
+        return work.stored
+
+    def mark_published(self, shard: int, cursor: int) -> None:
+        """Write that the broker has taken everything of ``shard`` up to ``cursor`` on ``out/``.
+
+        Raises:
+            StoreUnavailableError: The mark was not kept; what was published will be published again.
+        """
+        try:
+            self._cursor.execute("UPDATE shards SET published = ? WHERE shard = ?", (cursor, shard))
+        except sqlite3.OperationalError as error:
+            message = f"the database did not take the published mark: {error}"
+            raise StoreUnavailableError(message) from None
+
+    def forget_health_before(self, received_ms: int) -> int:
+        """Delete the history of cameras' health received before; return how many rows went.
+
+        Raises:
+            StoreUnavailableError: Nothing was deleted.
+        """
+        try:
+            return self._shelves.cameras.forget_health_before(received_ms)
+        except sqlite3.OperationalError as error:
+            message = f"the database did not forget old health: {error}"
+            raise StoreUnavailableError(message) from None
+
+    def _deliver(self, work: Work, delivery: Delivery) -> None:
+        try:
+            topic = read_up_topic(delivery.topic)
+        except TopicRejectedError as error:
+            self._shelves.refuse_envelope(work, None, _refused(delivery, str(error)))
+            return
+        if topic.channel is Up.STATUS:
+            return  # a connection's last word, and no record
+        box = self._shelves.boxes.find(topic.box, topic.controller, delivery.received_ms)
+        reason, batch = None, None
+        if box is None:
+            reason = "there are too many boxes"
+        elif box.controller != topic.controller:
+            reason = "a box serves one controller, and this one was heard under another"
+        else:
+            work.heard[box.box_no] = delivery.received_ms
+            try:
+                batch = judge(delivery.payload, topic.channel)
+                reason = batch.cut
+            except EnvelopeRejectedError as error:
+                reason = str(error)
+        if reason is not None:
+            self._shelves.refuse_envelope(work, box, _refused(delivery, reason))
+        if box is not None and batch is not None and batch.entries:
+            self._take(work, Place(box, batch.stream, delivery.topic, delivery.received_ms), batch)
+
+    def _take(self, work: Work, place: Place, batch: Judged) -> None:
+        """Store what is new of ``batch``, and move the stream's mark over it."""
+        stream = self._touch(work, place)
+        entries = batch.entries
+        if not stream.held.is_next(batch.first):
+            if not _has_room(stream.held, batch):
+                work.stored.held_back += 1
+                return
+            again = (batch.last - batch.first + 1) - stream.held.missing(batch.first, batch.last)
+            stream.duplicates += again
+            work.stored.duplicates += again
+            entries = _unheard(stream.held, entries) if again else entries
+        not_taken = self._put_all(work, place, stream, entries)
+        if not_taken is None:
+            stream.held.take(batch.first, batch.last)
+            return
+        work.stored.held_back += 1
+        if not_taken > batch.first:
+            stream.held.take(batch.first, not_taken - 1)
+
+    def _put_all(self, work: Work, place: Place, stream: StreamRow, entries: list[Entry]) -> int | None:
+        """Put ``entries`` away in order; return the number of the first that is not taken, None when all are.
+
+        Plain windows, which are nearly all there is, take the short way; the rest is put by ``Shelves``.
+        """
+        records, windows = work.records, work.windows
+        box_no, number, received_ms = place.box.box_no, place.stream, place.received_ms
+        first = position = self._next_position(place.box.shard)
+        context, known = -1, None
+        not_taken = None
+        for entry in entries:
+            seq, raw, record = entry
+            if type(record) is CrossingWindow:
+                if record.context != context:
+                    context, known = record.context, self._shelves.cameras.known(box_no, record.context)
+                if known is not None and known.fits(record):
+                    windows.append(known.row_of(record, position))
+                    records.append((position, box_no, number, seq, _WINDOW_TAG, received_ms, raw))
+                    position += 1
+                    continue
+            put = self._shelves.put(work, place, entry, position)
+            if put is Put.NOT_TAKEN:
+                not_taken = seq
+                break
+            context = -1  # a Context may have come
+            position += put is Put.STORED
+            self._note(work, stream, put, record)
+        self._given_out(work, place.box.shard, position - first)
+        stream.stored += position - first
+        work.count(number, position - first)
+        return not_taken
+
+    def _note(self, work: Work, stream: StreamRow, put: Put, record: object) -> None:
+        """Count what a record that took the long way means for its stream."""
+        if put is Put.REFUSED:
+            stream.refused += 1
+        if isinstance(record, Gap):
+            lost = stream.held.missing(record.first, record.last)
+            stream.lost += lost
+            work.stored.lost += lost
+
+    def _resolve(self, work: Work) -> None:
+        """Give a cursor to windows whose Context has come, ``RESOLVED_PER_COMMIT`` at most."""
+        if self._resolvable is None:
+            self._resolvable = self._shelves.resolvable()
+        self._resolvable |= work.learnt
+        room = RESOLVED_PER_COMMIT
+        while self._resolvable and room > 0:
+            name, context = self._resolvable.pop()
+            box = self._shelves.boxes.known(name)
+            waited = self._shelves.waiting(box.box_no, context, room)
+            for number, seq, received_ms, raw in waited:
+                place = Place(box, number, up_topic(box.controller, name, Up.EVENTS), received_ms)
+                stream = self._touch(work, place)
+                put = self._shelves.release(work, place, (context, seq, raw), self._next_position(box.shard))
+                self._given_out(work, box.shard, int(put is Put.STORED))
+                stream.stored += put is Put.STORED
+                stream.refused += put is Put.REFUSED
+                work.count(number, int(put is Put.STORED))
+                work.stored.resolved += 1
+            if len(waited) == room:
+                self._resolvable.add((name, context))
+            room -= len(waited)
+
+    def _touch(self, work: Work, place: Place) -> StreamRow:
+        """Return the row of a stream, to be written and acknowledged with this transaction."""
+        key = (place.box.box_no, place.stream)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = self._read_stream(*key)
+        stream.heard_ms = max(stream.heard_ms, place.received_ms)
+        work.streams[key] = (place.box, stream)
+        return stream
+
+    def _read_stream(self, box_no: int, number: int) -> StreamRow:
+        found = self._cursor.execute(
+            "SELECT upto, ahead, heard_ms, stored, duplicates, lost, refused FROM streams"
+            " WHERE box_no = ? AND stream = ?",
+            (box_no, number),
+        ).fetchone()
+        if found is None:
+            return StreamRow(Held())
+        return StreamRow(Held(found[0], _RANGES.decode(found[1])), *found[2:])
+
+    def _next_position(self, shard: int) -> int:
+        last = self._last.get(shard)
+        if last is None:
+            found = self._cursor.execute("SELECT last FROM shards WHERE shard = ?", (shard,)).fetchone()
+            last = self._last[shard] = 0 if found is None else found[0]
+        return (shard << POSITION_BITS) + last + 1
+
+    def _given_out(self, work: Work, shard: int, cursors: int) -> None:
+        if cursors:
+            self._last[shard] += cursors
+            work.shards.add(shard)
+
+    def _write(self, work: Work) -> None:
+        cursor = self._cursor
+        _RECORDS.run(cursor, work.records)
+        _WINDOWS.run(cursor, work.windows)
+        cursor.executemany(
+            "INSERT INTO streams (box_no, stream, upto, ahead, heard_ms, stored, duplicates, lost, refused)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (box_no, stream) DO UPDATE SET upto = excluded.upto,"
+            " ahead = excluded.ahead, heard_ms = excluded.heard_ms, stored = excluded.stored,"
+            " duplicates = excluded.duplicates, lost = excluded.lost, refused = excluded.refused",
+            [(*key, *_values_of(stream)) for key, (_, stream) in work.streams.items()],
+        )
+        cursor.executemany(
+            "INSERT INTO shards (shard, last, published) VALUES (?, ?, 0)"
+            " ON CONFLICT (shard) DO UPDATE SET last = excluded.last",
+            [(shard, self._last[shard]) for shard in work.shards],
+        )
+        self._shelves.boxes.note(work.heard, work.bounds_moved)
+        work.stored.acknowledgements = [
+            Acknowledgement(box.controller, box.box, number, stream.held.upto)
+            for (_, number), (box, stream) in work.streams.items()
+        ]
+        if len(self._streams) > STREAMS_KEPT:
+            self._streams.clear()
+
+    def _roll_back(self) -> None:
+        if self._cursor.connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+        self._shelves.forget()
+        self._streams.clear()
+        self._last.clear()
+        self._resolvable = None
+
+
+def _refused(delivery: Delivery, reason: str) -> Refused:
+    return Refused(delivery.topic, delivery.payload, reason, delivery.received_ms)
+
+
+def _has_room(held: Held, batch: Judged) -> bool:
+    """Tell whether the stream may hold ``batch`` without more holes than are allowed."""
+    trial = Held(held.upto, list(held.ahead))
+    try:
+        trial.take(batch.first, batch.last)
+    except TooManyHolesError:
+        return False
+    return True
+
+
+def _unheard(held: Held, entries: list[Entry]) -> list[Entry]:
+    """Return what is not held of ``entries``; a Gap that is held in part is numbered by its first new number."""
+    kept = []
+    for entry in entries:
+        if isinstance(entry.record, Gap):
+            first = held.first_missing(entry.record.first, entry.record.last)
+            if first is not None:
+                kept.append(entry._replace(seq=first))
+        elif not held.has(entry.seq):
+            kept.append(entry)
+    return kept
+
+
+def _values_of(stream: StreamRow) -> tuple[int | str, ...]:
+    return (
+        stream.held.upto,
+        msgspec.json.encode(stream.held.ahead).decode("ascii"),
+        stream.heard_ms,
+        stream.stored,
+        stream.duplicates,
+        stream.lost,
+        stream.refused,
+    )

@@ -1,0 +1,171 @@
+-- The fleet's store, version 1.
+--
+--   records ............ everything stored, in the order told to consumers (shard, cursor); for ever the truth
+--   crossing_windows ... what the records say about crossings, one row for each window of a line
+--   waiting ............ stored and acknowledged, but their Context has not come yet: no cursor until it does
+--   quarantine ......... refused, kept as it came, to be judged again after an upgrade
+--
+-- NULL is withheld, unknown or not yet said; it is never 0.
+
+CREATE TABLE fleet (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    fleet_id   TEXT NOT NULL,              -- names this fleet's session at the broker
+    created_ms INTEGER NOT NULL
+);
+
+CREATE TABLE boxes (
+    box_no            INTEGER PRIMARY KEY,
+    box               TEXT NOT NULL UNIQUE,
+    controller        TEXT NOT NULL,       -- a box serves one controller, the first it was heard under
+    first_heard_ms    INTEGER NOT NULL,
+    heard_ms          INTEGER NOT NULL,
+    born_s            INTEGER,             -- of the last Birth; NULL: none yet
+    agent             TEXT,
+    contract_revision INTEGER,
+    profile           TEXT,
+    quarantined_bytes INTEGER NOT NULL DEFAULT 0,
+    waiting_rows      INTEGER NOT NULL DEFAULT 0
+);
+
+-- What is held of one stream: 1..upto, and the closed ranges of `ahead` beyond a hole.
+CREATE TABLE streams (
+    box_no     INTEGER NOT NULL REFERENCES boxes (box_no),
+    stream     INTEGER NOT NULL,
+    upto       INTEGER NOT NULL,
+    ahead      TEXT NOT NULL,              -- JSON: [[first, last], ...], rising, apart from each other
+    stored     INTEGER NOT NULL,           -- records, refused ones apart
+    duplicates INTEGER NOT NULL,           -- numbers that came again and were filtered
+    lost       INTEGER NOT NULL,           -- numbers that a Gap says will never come
+    refused    INTEGER NOT NULL,           -- records put in quarantine
+    heard_ms   INTEGER NOT NULL,
+    PRIMARY KEY (box_no, stream)
+) WITHOUT ROWID;
+
+CREATE TABLE shards (
+    shard     INTEGER PRIMARY KEY,
+    last      INTEGER NOT NULL,            -- last cursor given out
+    published INTEGER NOT NULL             -- last cursor that the broker has taken on out/
+);
+
+CREATE TABLE records (
+    position    INTEGER PRIMARY KEY,       -- shard * 2^48 + cursor: one shard is one range, in cursor order
+    box_no      INTEGER NOT NULL,
+    stream      INTEGER NOT NULL,
+    seq         INTEGER NOT NULL,          -- of a Gap: the first number it names
+    tag         INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
+    raw         BLOB NOT NULL,
+    class       INTEGER GENERATED ALWAYS AS (stream % 8) VIRTUAL,   -- place in MessageClass
+    UNIQUE (box_no, stream, seq)
+);
+
+CREATE TABLE waiting (
+    box_no      INTEGER NOT NULL,
+    context     INTEGER NOT NULL,
+    stream      INTEGER NOT NULL,
+    seq         INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
+    raw         BLOB NOT NULL,
+    PRIMARY KEY (box_no, context, stream, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE quarantine (
+    quarantine_no INTEGER PRIMARY KEY,
+    box_no        INTEGER,                 -- NULL: no box could be told from the topic
+    topic         TEXT NOT NULL,
+    stream        INTEGER,                 -- NULL: a whole message, whose envelope was refused
+    seq           INTEGER,
+    reason        TEXT NOT NULL,
+    received_ms   INTEGER NOT NULL,        -- first time
+    times         INTEGER NOT NULL,        -- a refused envelope cannot be acknowledged and comes again
+    digest        BLOB NOT NULL,           -- SHA-256 of topic and raw
+    raw           BLOB NOT NULL
+);
+CREATE UNIQUE INDEX quarantine_records ON quarantine (box_no, stream, seq) WHERE stream IS NOT NULL;
+CREATE UNIQUE INDEX quarantine_envelopes ON quarantine (digest) WHERE stream IS NULL;
+
+CREATE TABLE cameras (
+    camera_no      INTEGER PRIMARY KEY,
+    controller     TEXT NOT NULL,
+    camera         TEXT NOT NULL,
+    box_no         INTEGER NOT NULL REFERENCES boxes (box_no),   -- the last that spoke of it
+    insee          TEXT,                   -- NULL until a Context says it
+    counted        INTEGER,                -- bit set of labels counted; NULL until a Context says it
+    at_s           INTEGER,                -- of the last CameraHealth; NULL: none yet, as the four below
+    state          INTEGER,
+    fps_x10        INTEGER,
+    reconnects     INTEGER,
+    frames_dropped INTEGER,
+    UNIQUE (controller, camera)
+);
+CREATE INDEX cameras_by_box ON cameras (box_no);
+
+CREATE TABLE camera_health (
+    camera_no      INTEGER NOT NULL REFERENCES cameras (camera_no),
+    at_s           INTEGER NOT NULL,
+    received_ms    INTEGER NOT NULL,
+    state          INTEGER NOT NULL,
+    fps_x10        INTEGER NOT NULL,
+    reconnects     INTEGER NOT NULL,
+    frames_dropped INTEGER NOT NULL,
+    PRIMARY KEY (camera_no, at_s, received_ms)
+) WITHOUT ROWID;
+
+CREATE TABLE lines (
+    line_no   INTEGER PRIMARY KEY,
+    camera_no INTEGER NOT NULL REFERENCES cameras (camera_no),
+    line      TEXT NOT NULL,
+    UNIQUE (camera_no, line)
+);
+
+CREATE TABLE contexts (
+    box_no      INTEGER NOT NULL REFERENCES boxes (box_no),
+    number      INTEGER NOT NULL,
+    camera_no   INTEGER NOT NULL REFERENCES cameras (camera_no),
+    received_ms INTEGER NOT NULL,
+    raw         BLOB NOT NULL,
+    PRIMARY KEY (box_no, number)
+) WITHOUT ROWID;
+
+-- lr, rl: left to right, right to left, standing at the line's first point and looking at its second.
+-- A label's two cells are NULL when they are withheld, and when its bit is not in `counted`.
+CREATE TABLE crossing_windows (
+    line_no       INTEGER NOT NULL,
+    at_s          INTEGER NOT NULL,
+    position      INTEGER NOT NULL,        -- of the record that said it
+    window_s      INTEGER NOT NULL,
+    coverage      INTEGER NOT NULL,        -- percent of the window really observed
+    fps_x10       INTEGER NOT NULL,
+    quality       INTEGER NOT NULL,        -- sum of Quality flags
+    counted       INTEGER NOT NULL,        -- bit set of the labels counted
+    person_lr     INTEGER, person_rl     INTEGER,
+    bicycle_lr    INTEGER, bicycle_rl    INTEGER,
+    car_lr        INTEGER, car_rl        INTEGER,
+    motorcycle_lr INTEGER, motorcycle_rl INTEGER,
+    bus_lr        INTEGER, bus_rl        INTEGER,
+    truck_lr      INTEGER, truck_rl      INTEGER,
+    PRIMARY KEY (line_no, at_s, position)
+) WITHOUT ROWID;
+
+-- The same, one row for each cell, for those who ask in SQL.
+CREATE VIEW crossing_cells AS
+WITH cells AS (
+    SELECT *, 0 AS label_no, 'person' AS label, 'left_to_right' AS direction, person_lr AS count FROM crossing_windows
+    UNION ALL SELECT *, 0, 'person', 'right_to_left', person_rl FROM crossing_windows
+    UNION ALL SELECT *, 1, 'bicycle', 'left_to_right', bicycle_lr FROM crossing_windows
+    UNION ALL SELECT *, 1, 'bicycle', 'right_to_left', bicycle_rl FROM crossing_windows
+    UNION ALL SELECT *, 2, 'car', 'left_to_right', car_lr FROM crossing_windows
+    UNION ALL SELECT *, 2, 'car', 'right_to_left', car_rl FROM crossing_windows
+    UNION ALL SELECT *, 3, 'motorcycle', 'left_to_right', motorcycle_lr FROM crossing_windows
+    UNION ALL SELECT *, 3, 'motorcycle', 'right_to_left', motorcycle_rl FROM crossing_windows
+    UNION ALL SELECT *, 4, 'bus', 'left_to_right', bus_lr FROM crossing_windows
+    UNION ALL SELECT *, 4, 'bus', 'right_to_left', bus_rl FROM crossing_windows
+    UNION ALL SELECT *, 5, 'truck', 'left_to_right', truck_lr FROM crossing_windows
+    UNION ALL SELECT *, 5, 'truck', 'right_to_left', truck_rl FROM crossing_windows
+)
+SELECT cameras.controller, cameras.insee, cameras.camera, lines.line, cells.label, cells.direction,
+       cells.at_s, cells.window_s, cells.count, cells.coverage, cells.quality
+FROM cells
+JOIN lines ON lines.line_no = cells.line_no
+JOIN cameras ON cameras.camera_no = lines.camera_no
+WHERE (cells.counted >> cells.label_no) & 1;
