@@ -122,12 +122,16 @@ def address_of(
 
 
 def shown_of(source: str) -> str:
-    """Return ``source`` as it may be printed: no account, query or fragment, all of which may hold a password."""
+    """Return ``source`` as it may be printed: no account, query or fragment, all of which may hold a password.
+
+    A password written with bare ``/``, ``?``, ``#`` or ``@`` in it leaves no certain place where it ends: then nothing
+    of the address is shown.
+    """
     scheme, separator, rest = source.partition("://")
     if not separator:
         return source
-    rest = rest.split("?", 1)[0].split("#", 1)[0]
-    authority, slash, path = rest.partition("/")
-    if "@" in path:  # a password with a bare slash in it: what stands before the last @ may all be secret
-        authority, slash, path = rest.rpartition("@")[2].partition("/")
+    authority, slash, tail = rest.partition("/")
+    if "@" in tail or any(mark in authority for mark in "?#"):
+        return f"{scheme}://…"
+    path = tail.split("?", 1)[0].split("#", 1)[0]
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

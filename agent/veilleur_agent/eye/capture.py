@@ -8,7 +8,7 @@
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from secrets import SystemRandom
@@ -252,7 +252,7 @@ class _Lap:
         self.frozen = FrozenWatch(now_s)
 
 
-def frames_of(address: Address, fps: float) -> Iterator[RawFrame]:
+def frames_of(address: Address, fps: float) -> Generator[RawFrame, None, None]:
     """Yield every chosen frame, as fast as it is asked for; the same file gives the same frames.
 
     Args:

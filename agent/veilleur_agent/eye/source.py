@@ -106,7 +106,7 @@ def open_source(address: Address) -> "Source":
     try:
         return Source(address, _container_of(address))
     except av.error.FFmpegError as error:
-        fault = fault_of(error, address, time.monotonic() - began_s)
+        fault = fault_of(error, address, time.monotonic() - began_s, is_open=False)
     # Raised out here, so that the fault has no __context__ to carry FFmpeg's message along.
     raise fault
 
@@ -224,7 +224,7 @@ class Source:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as error:
-                fault = fault_of(error, self.address, time.monotonic() - began_s)
+                fault = fault_of(error, self.address, time.monotonic() - began_s, is_open=True)
             else:
                 if packet is None:
                     return
@@ -291,13 +291,14 @@ def i420_of(frame: VideoFrame) -> Pixels:
     return np.asarray(frame.to_ndarray(), dtype=np.uint8)
 
 
-def fault_of(error: av.error.FFmpegError, address: Address, waited_s: float) -> CameraError:
+def fault_of(error: av.error.FFmpegError, address: Address, waited_s: float, *, is_open: bool) -> CameraError:
     """Say in our own words what FFmpeg found; its own message is dropped, for it holds the URL.
 
     Args:
         error: What it raised.
         address: What was being read.
         waited_s: How long it took: when time runs out FFmpeg names whatever it was about.
+        is_open: Whether pictures may have come before.
     """
     name = address.name
     is_network = address.kind in {Kind.RTSP, Kind.HTTP}
@@ -311,7 +312,7 @@ def fault_of(error: av.error.FFmpegError, address: Address, waited_s: float) -> 
         fault = CameraMissingError(f"{name} may not be read: check its permissions")
     elif address.is_live and (waited_s >= READ_TIMEOUT_S * 0.95 or isinstance(error, av.error.ExitError)):
         fault = CameraSilentError(f"{name} sent nothing for {waited_s:.0f} s: check the camera and the network")
-    elif isinstance(error, av.error.ConnectionResetError | av.error.BrokenPipeError | av.error.EOFError):
+    elif is_network and is_open:
         fault = CameraSilentError(f"{name} hung up: check the camera; it may serve too many viewers")
     elif is_network and not isinstance(error, av.error.InvalidDataError):
         fault = CameraUnreachableError(f"nobody answers at {name}: check the address, the port and the network")
