@@ -39,7 +39,7 @@ def write_film(
     try:
         _encode(street, part, lossless, on_picture)
         part.replace(out)
-    except OSError as error:
+    except (OSError, av.error.FFmpegError) as error:
         raise FilmRejectedError(f"cannot write the film {out}: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)

@@ -1,0 +1,5 @@
+"""``python -m veilleur_simulator`` is ``veilleur-simulator``."""
+
+from veilleur_simulator.cli import main
+
+main()

@@ -1,0 +1,80 @@
+"""The commands of the simulator: a demo, a film of a street, a camera that serves it."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from veilleur_contracts.errors import RejectedError, TransientError
+from veilleur_simulator import rtsp_process
+from veilleur_simulator.film import write_film
+from veilleur_simulator.h264 import read_film
+from veilleur_simulator.rtsp_auth import Account
+from veilleur_simulator.scenario import read_scenario
+from veilleur_simulator.street import Street
+from veilleur_simulator.truth import truth_of
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def street(
+    scenario: Annotated[Path, typer.Argument(help="A scenario, such as simulator/scenarios/street-day.toml.")],
+    out: Annotated[Path, typer.Option(help="The film to write (MP4, H.264).")],
+    truth: Annotated[Path | None, typer.Option(help="Where to write what is true of it (JSON).")] = None,
+) -> None:
+    """Render a street as a film, and tell exactly what happens in it."""
+    played = read_scenario(scenario)
+    with _progress() as progress:
+        task = progress.add_task(f"rendering {played.street.name}", total=None)
+        write_film(Street(played), out, on_picture=lambda done, of: progress.update(task, completed=done, total=of))
+    if truth is not None:
+        try:
+            truth.write_bytes(truth_of(played) + b"\n")
+        except OSError as error:
+            raise typer.BadParameter(f"cannot write {truth}: {error.strerror}") from None
+
+
+@app.command()
+def rtsp(
+    film: Annotated[Path, typer.Argument(help="An H.264 film, rendered or recorded.")],
+    name: Annotated[str, typer.Option(help="Last part of the address.")] = "street",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the loopback; 0: a free one.")] = 0,
+    user: Annotated[str | None, typer.Option(help="Who may watch; nobody is asked when this is not given.")] = None,
+    password: Annotated[
+        str, typer.Option(envvar=rtsp_process.PASSWORD_VARIABLE, help="Their password; better in the environment.")
+    ] = "",
+    *,
+    once: Annotated[bool, typer.Option(help="Hang up at the end instead of beginning again.")] = False,
+) -> None:
+    """Serve a film by RTSP on the loopback, as a camera would; its address is told on stdout, as JSON."""
+    account = None if user is None else Account(user, password)
+    asyncio.run(rtsp_process.serve(read_film(film), name, account, loops=not once, port=port, tell=_say))
+
+
+def main() -> None:
+    """Run a command; trouble that has a name becomes one sentence and exit code 1."""
+    try:
+        app()
+    except (RejectedError, TransientError) as error:
+        sys.stderr.write(f"veilleur-simulator: {error}\n")
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
