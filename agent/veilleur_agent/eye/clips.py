@@ -1,0 +1,181 @@
+"""Write redacted pictures to a file: the only place on a box that encodes, and it takes nothing but ``RedactedFrame``.
+
+RedactedFrame ─▶ lines and tracks drawn on it ─▶ H.264 ─▶ out.mp4.part ─▶ out.mp4
+"""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+from veilleur_agent.eye.records import Pixels, RedactedFrame, Tracks
+from veilleur_contracts.errors import RejectedError
+from veilleur_contracts.messages import Direction, Label
+from veilleur_contracts.site import Line
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+
+CONTAINERS: Final = {".mp4": "mp4", ".mkv": "matroska"}
+MILLISECONDS: Final = Fraction(1, 1000)
+LINE_COLOUR: Final = (0, 220, 255)
+TRACK_COLOURS: Final = {
+    Label.PERSON: (80, 80, 255),
+    Label.BICYCLE: (80, 220, 80),
+    Label.CAR: (255, 140, 60),
+    Label.MOTORCYCLE: (80, 220, 220),
+    Label.BUS: (220, 80, 220),
+    Label.TRUCK: (220, 220, 80),
+}
+"""Blue, green, red."""
+
+LARGEST_SIDE_PX: Final = 4096
+"""Of an H.264 picture that common players show."""
+
+
+class PreviewRejectedError(RejectedError):
+    """The preview cannot be written there."""
+
+
+class PreviewWriter:
+    """Writes one preview; what stands at ``path`` is replaced only when the preview is whole.
+
+    Args:
+        path: Ends in .mp4 or .mkv.
+        lines: Drawn on every picture.
+
+    Raises:
+        PreviewRejectedError: Nothing can be written there.
+    """
+
+    def __init__(self, path: Path, lines: Sequence[Line]) -> None:
+        self._path = path
+        self._part = path.with_name(f"{path.name}.part")
+        self._lines = tuple(lines)
+        self._stream: VideoStream | None = None
+        self._last_ms = -1
+        self._first_ms = 0
+        if path.suffix.lower() not in CONTAINERS:
+            raise PreviewRejectedError(f"a preview ends in {' or '.join(CONTAINERS)}; {path.name} does not")
+        try:
+            self._container: OutputContainer = av.open(str(self._part), "w", format=CONTAINERS[path.suffix.lower()])
+        except av.error.FFmpegError as error:
+            fault = self._fault_of(error.strerror)
+        else:
+            return
+        raise fault
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._container.close()
+            self._part.unlink(missing_ok=True)
+
+    def write(self, frame: RedactedFrame, tracks: Tracks, totals: Mapping[str, Mapping[Direction, int]]) -> None:
+        """Append one picture.
+
+        Args:
+            frame: Its time must be later than the last one's; one that is not is passed over.
+            tracks: Drawn as boxes in the colour of their label; no id is ever drawn.
+            totals: Crossings so far, by line and direction.
+
+        Raises:
+            TypeError: Somebody passes another kind of frame.
+            PreviewRejectedError: It can no longer be written, as when the disk is full.
+        """
+        if type(frame) is not RedactedFrame:
+            raise TypeError("only a RedactedFrame may be encoded")
+        if self._stream is None:
+            self._stream, self._first_ms = self._stream_of(frame), frame.at_ms
+        if frame.at_ms <= self._last_ms:
+            return
+        self._last_ms = frame.at_ms
+        picture = np.asarray(cv2.cvtColor(frame.i420, cv2.COLOR_YUV2BGR_I420), np.uint8)
+        draw(picture, self._lines, tracks, totals)
+        drawn = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        image = av.VideoFrame.from_ndarray(drawn, format="yuv420p")
+        if (image.width, image.height) != (self._stream.width, self._stream.height):
+            image = image.reformat(self._stream.width, self._stream.height)
+        image.pts, image.time_base = frame.at_ms - self._first_ms, MILLISECONDS
+        self._encode(image)
+
+    def close(self) -> None:
+        """Finish the file and put it in its place.
+
+        Raises:
+            PreviewRejectedError: It could not be written to its end, or holds no picture.
+        """
+        if self._stream is None:
+            self._container.close()
+            self._part.unlink(missing_ok=True)
+            return
+        self._encode(None)
+        try:
+            self._container.close()
+            self._part.replace(self._path)
+        except (av.error.FFmpegError, OSError) as error:
+            fault = self._fault_of(error.strerror)
+        else:
+            return
+        raise fault
+
+    def _stream_of(self, frame: RedactedFrame) -> VideoStream:
+        rows, width = frame.i420.shape
+        height = rows * 2 // 3
+        shrink = max(1.0, max(width, height) / LARGEST_SIDE_PX)
+        stream = self._container.add_stream("libx264", options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height = int(width / shrink) & ~1, int(height / shrink) & ~1
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = MILLISECONDS
+        stream.codec_context.color_range = ColorRange.MPEG
+        stream.codec_context.colorspace = Colorspace.ITU601
+        return stream
+
+    def _encode(self, image: av.VideoFrame | None) -> None:
+        if self._stream is None:
+            return
+        try:
+            for packet in self._stream.encode(image):
+                self._container.mux(packet)
+        except av.error.FFmpegError as error:
+            fault = self._fault_of(error.strerror)
+        else:
+            return
+        raise fault
+
+    def _fault_of(self, reason: str | None) -> PreviewRejectedError:
+        return PreviewRejectedError(
+            f"cannot write the preview {self._path}: {reason or 'unknown reason'}; "
+            "choose a folder that exists, can be written to and has room"
+        )
+
+
+def draw(picture: Pixels, lines: Sequence[Line], tracks: Tracks, totals: Mapping[str, Mapping[Direction, int]]) -> None:
+    """Draw lines and tracks into ``picture``, uint8, shape ``(height, width, 3)``, blue, green, red."""
+    high, wide = picture.shape[:2]
+    scale = np.array([wide, high, wide, high])
+    for box, label, seen in zip((tracks.boxes * scale).astype(int).tolist(), tracks.labels, tracks.seen, strict=True):
+        colour = TRACK_COLOURS[Label(int(label))]
+        cv2.rectangle(picture, (box[0], box[1]), (box[2], box[3]), colour, 2 if seen else 1)
+    for line in lines:
+        start = (round(line.start[0] * wide), round(line.start[1] * high))
+        end = (round(line.end[0] * wide), round(line.end[1] * high))
+        cv2.arrowedLine(picture, start, end, LINE_COLOUR, 2, cv2.LINE_AA, 0, 0.03)
+        counted = totals.get(line.id, {})
+        text = (
+            f"{line.id}  L>R {counted.get(Direction.LEFT_TO_RIGHT, 0)}  R>L {counted.get(Direction.RIGHT_TO_LEFT, 0)}"
+        )
+        place = (min(start[0], end[0]) + 4, max(14, min(start[1], end[1]) - 6))
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, LINE_COLOUR, 1, cv2.LINE_AA)
