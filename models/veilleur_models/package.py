@@ -63,13 +63,22 @@ class ModelPackage:
     golden: GoldenSample
 
 
+def read_card(directory: Path) -> Card:
+    """Read the card of a package, and nothing else of it.
+
+    Raises:
+        ModelRejectedError: It is missing or does not hold.
+    """
+    return card_of(_read(directory / CARD_FILE, CARD_LIMIT_BYTES), f"{directory.name}/{CARD_FILE}")
+
+
 def load(directory: Path) -> ModelPackage:
     """Open a built package, checking every file against the card and the network against the contract.
 
     Raises:
         ModelRejectedError: A file is missing, was changed, or does not fit the card.
     """
-    card = card_of(_read(directory / CARD_FILE, CARD_LIMIT_BYTES), f"{directory.name}/{CARD_FILE}")
+    card = read_card(directory)
     if card.built is None:
         raise ModelRejectedError(f"{directory.name} was never built: run 'veilleur-models build {card.name}'")
     files = {name: _verified(directory, name, card.built) for name in PACKAGE_FILES}
