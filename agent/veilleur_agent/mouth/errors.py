@@ -1,5 +1,7 @@
 """What can go wrong while speaking, and whose fault it is."""
 
+from typing import Final
+
 from veilleur_contracts.errors import RejectedError, TransientError
 
 
@@ -18,9 +20,15 @@ class OutboxNewerError(RejectedError):
 class BrokerUnreachableError(TransientError):
     """The broker cannot be reached, went away, or does not answer."""
 
+    code: Final = 0
+
 
 class BrokerRefusedError(TransientError):
     """The broker is there and says no: account, topic or protocol. Only a person can change that, so keep asking."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the broker refuses this box (MQTT reason {code})")
+        self.code = code
 
 
 class ProtocolRefusedError(BrokerRefusedError):

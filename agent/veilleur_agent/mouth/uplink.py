@@ -1,0 +1,243 @@
+"""Carry the outbox to the fleet: batches up, cumulative acknowledgements down, and a new connection after each loss.
+
+    outbox ──next_batch──▶ speak ──QoS 1──▶ broker ──▶ fleet
+    outbox ◀─acknowledge── hear  ◀───────── broker ◀── Ack(stream, upto), after its commit
+
+A PUBACK is not durability (a broker killed lost 2,000 of 2,000), so nothing is deleted on it. Whatever the fleet has
+not acknowledged is published again after a new connection, and after a time without progress; then one batch at a time,
+until the fleet is heard again.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Literal
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+
+from veilleur_agent.mouth.errors import (
+    AckRejectedError,
+    BrokerRefusedError,
+    BrokerUnreachableError,
+    DiskRefusedError,
+    ProtocolRefusedError,
+)
+from veilleur_agent.mouth.inflight import InFlight, Patience
+from veilleur_agent.mouth.outbox import Outbox, Parcel
+from veilleur_agent.mouth.shelf import Shelf
+from veilleur_contracts.clock import Clock
+from veilleur_contracts.codec import MessageRejectedError, decode_ack
+from veilleur_contracts.messages import MessageClass, class_of_stream
+from veilleur_contracts.topics import Down, Up, down_topic, up_topic
+
+PRIORITY: Final = (MessageClass.EVENT, MessageClass.AGGREGATE, MessageClass.STATISTICS, MessageClass.TECHNICAL)
+TECHNICAL_EVERY: Final = 4
+"""One batch in four may be technical first, so that a long backlog of statistics does not make a box look dead."""
+INCOMING_MAX: Final = 1000
+KEEPALIVE_S: Final = 20
+ANSWER_WITHIN_S: Final = 10.0
+REFUSED_PROTOCOL: Final = frozenset({1, 132})
+"""CONNACK codes for "not this version": 1 in MQTT 3.1.1, 0x84 in MQTT 5."""
+
+FAILURE_CODES_FROM: Final = 0x80
+
+MqttVersion = Literal["auto", "5", "3.1.1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is and how to be let in."""
+
+    host: str
+    port: int
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    version: MqttVersion = "auto"
+
+
+class _Client(aiomqtt.Client):
+    """Remembers a PUBACK that says no: aiomqtt 2.5.1 reports success for it [measured]."""
+
+    refusal: int = 0
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
+    ) -> None:  # paho's own
+        if reason_code is not None and reason_code.is_failure:
+            self.refusal = int(reason_code.value)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+
+class Uplink:
+    """Speaks for one box. ``run`` never ends by itself: trouble with the broker is waited out.
+
+    Args:
+        broker: Where to connect.
+        shelf: The outbox.
+        controller: Who answers for the box's cameras.
+        box: The box.
+        tell: Says a registered event.
+        clock: For waiting.
+        patience: How long to wait for what.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        shelf: Shelf,
+        *,
+        controller: str,
+        box: str,
+        tell: Callable[..., None],
+        clock: Clock,
+        patience: Patience | None = None,
+    ) -> None:
+        self._broker = broker
+        self._controller = controller
+        self._box = box
+        self._shelf = shelf
+        self._tell = tell
+        self._clock = clock
+        self._patience = patience or Patience()
+        self._in_flight = InFlight(self._patience, clock)
+        self._more = asyncio.Event()
+        self._turn = 0
+        self._speaks_5 = broker.version != "3.1.1"
+        self._failures = 0
+        self._told: str | None = None
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._more.set()
+
+    async def run(self) -> None:
+        """Stay connected and carry, for ever."""
+        while True:
+            error: BrokerUnreachableError | BrokerRefusedError | None = None
+            try:
+                await self._session()
+            except* (aiomqtt.MqttError, BrokerUnreachableError, BrokerRefusedError) as group:
+                error = _broker_error_of(group)
+            if error is not None:
+                await self._wait_after(error)
+
+    async def _wait_after(self, error: BrokerUnreachableError | BrokerRefusedError) -> None:
+        self._failures += 1
+        if self._broker.version == "auto" and isinstance(error, ProtocolRefusedError):
+            self._speaks_5 = not self._speaks_5
+            if self._failures == 1:
+                return
+        reason = "refused" if isinstance(error, BrokerRefusedError) else "unreachable"
+        if reason != self._told:
+            self._tell("uplink.lost", reason=reason, code=error.code)
+            self._told = reason
+        longest_s = min(self._patience.retry_max_s, self._patience.retry_s * 2.0 ** min(self._failures - 1, 16))
+        await asyncio.sleep(longest_s * random.SystemRandom().uniform(0.5, 1.0))
+
+    async def _session(self) -> None:
+        """Connect, listen for acknowledgements, and carry until the connection is lost."""
+        async with _client_of(self._broker, self._box, speaks_5=self._speaks_5) as client:
+            codes = await client.subscribe(down_topic(self._controller, self._box, Down.ACK), qos=1)
+            _check_granted(codes)
+            self._tell("uplink.connected", mqtt=5 if self._speaks_5 else 3, failures=self._failures)
+            self._failures, self._told = 0, None
+            self._in_flight.restart()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._hear(client), name="uplink.hear")
+                tasks.create_task(self._speak(client), name="uplink.speak")
+
+    async def _hear(self, client: _Client) -> None:
+        async for message in client.messages:
+            try:
+                ack = decode_ack(message.payload if isinstance(message.payload, bytes) else b"")
+                await self._shelf.do(partial(Outbox.acknowledge, ack=ack))
+            except (MessageRejectedError, AckRejectedError):
+                self._tell("uplink.ack_rejected")
+            except DiskRefusedError:
+                self._tell("outbox.disk_refused")
+            else:
+                self._in_flight.acknowledged(ack.stream, ack.upto)
+                self._more.set()
+
+    async def _speak(self, client: _Client) -> None:
+        while True:
+            self._more.clear()
+            parcel = await self._shelf.do(self._pick) if self._in_flight.has_room() else None
+            if parcel is None:
+                await self._wait_for_more()
+                continue
+            channel = Up.HEALTH if parcel.kind is MessageClass.TECHNICAL else Up.EVENTS
+            await client.publish(up_topic(self._controller, self._box, channel), parcel.payload, qos=1)
+            if client.refusal:
+                raise _refused(client.refusal)
+            self._in_flight.published(parcel)
+            self._turn += 1
+
+    def _pick(self, outbox: Outbox) -> Parcel | None:
+        """Choose the next batch: by class, oldest stream first."""
+        streams = outbox.streams()
+        order = PRIORITY if self._turn % TECHNICAL_EVERY else (PRIORITY[-1], *PRIORITY[:-1])
+        for kind in order:
+            for stream, acknowledged in streams.items():
+                if class_of_stream(stream) is kind:
+                    parcel = outbox.next_batch(stream, self._in_flight.after(stream, acknowledged))
+                    if parcel is not None:
+                        return parcel
+        return None
+
+    async def _wait_for_more(self) -> None:
+        overdue_s = self._in_flight.overdue_in_s()
+        try:
+            await asyncio.wait_for(self._more.wait(), overdue_s)
+        except TimeoutError:
+            if not self._in_flight.is_doubtful:
+                self._tell("uplink.unacknowledged")
+            self._in_flight.give_up()
+
+
+def _client_of(broker: Broker, box: str, *, speaks_5: bool) -> _Client:
+    session: dict[str, Any] = (
+        {"clean_start": True} if speaks_5 else {"clean_session": True}
+    )  # each is the other's error
+    return _Client(
+        broker.host,
+        broker.port,
+        username=broker.user,
+        password=broker.password,
+        identifier=box,
+        protocol=aiomqtt.ProtocolVersion.V5 if speaks_5 else aiomqtt.ProtocolVersion.V311,
+        timeout=ANSWER_WITHIN_S,
+        keepalive=KEEPALIVE_S,
+        max_queued_incoming_messages=INCOMING_MAX,
+        **session,
+    )
+
+
+def _check_granted(codes: Any) -> None:  # paho: a list of ReasonCode, or integers from an old broker
+    for code in codes:
+        number = _number_of(code)
+        if number >= FAILURE_CODES_FROM:
+            raise _refused(number)
+
+
+def _number_of(code: Any) -> int:  # paho: a ReasonCode or, from an old broker, an integer
+    return int(getattr(code, "value", code) or 0)
+
+
+def _refused(code: int) -> BrokerRefusedError:
+    return ProtocolRefusedError(code) if code in REFUSED_PROTOCOL else BrokerRefusedError(code)
+
+
+def _broker_error_of(group: BaseExceptionGroup[Exception]) -> BrokerUnreachableError | BrokerRefusedError:
+    """Say in our words what ended a session; the library's own words may hold an address or an account."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, MqttConnectError):
+        return _refused(_number_of(first.rc))
+    if isinstance(first, BrokerUnreachableError | BrokerRefusedError):
+        return first
+    return BrokerUnreachableError("the broker cannot be reached")

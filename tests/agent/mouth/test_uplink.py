@@ -1,0 +1,329 @@
+"""The uplink against a real broker on loopback, with a fleet that keeps a ledger and acknowledges what it holds."""
+
+import asyncio
+import getpass
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiomqtt
+import pytest
+from msgspec import Raw
+
+from box_builders import HandClock, a_health, a_window
+from veilleur_agent.mouth.inflight import InFlight, Patience
+from veilleur_agent.mouth.outbox import Bounds, Outbox, Parcel
+from veilleur_agent.mouth.shelf import Shelf
+from veilleur_agent.mouth.uplink import Broker, MqttVersion, Uplink
+from veilleur_contracts.clock import SystemClock
+from veilleur_contracts.codec import decode_batch, decode_record, encode
+from veilleur_contracts.messages import Ack, Carried, CrossingWindow, Gap, MessageClass, Record, class_of_stream
+from veilleur_contracts.topics import Down, Up, down_topic, read_up_topic, up_filter
+from veilleur_simulator.broker import Broker as RealBroker
+from veilleur_simulator.broker import broker_in, mosquitto_path
+from veilleur_simulator.network import proxy_to
+from veilleur_simulator.processes import Child, free_port, wait_until
+
+QUICK = Patience(ack_s=0.3, ack_max_s=1.0, retry_s=0.02, retry_max_s=0.2)
+WITHIN_S = 20.0
+
+
+class Ledger:
+    """What a fleet does at the very least: keep each number once, acknowledge up to the first hole."""
+
+    def __init__(self, drop_acks: float = 0.0) -> None:
+        self.records: dict[tuple[int, int], Record] = {}
+        self.covered: dict[int, set[int]] = {}
+        self.channels: set[tuple[MessageClass, Up]] = set()
+        self.batches = 0
+        self.acks_held = False
+        self._drop = drop_acks
+        self._random = random.Random(7)
+
+    def windows(self) -> list[int]:
+        return sorted(record.at_s for record in self.records.values() if isinstance(record, CrossingWindow))
+
+    def take(self, payload: bytes, channel: Up) -> Ack | None:
+        batch = decode_batch(payload)
+        self.batches += 1
+        self.channels.add((class_of_stream(batch.stream), channel))
+        covered, seq = self.covered.setdefault(batch.stream, set()), batch.first_seq
+        for raw in batch.records:
+            record = decode_record(bytes(raw))
+            last = record.last if isinstance(record, Gap) else seq
+            self.records.setdefault((batch.stream, seq), record)
+            covered |= set(range(seq, last + 1))
+            seq = last + 1
+        upto = 0
+        while upto + 1 in covered:
+            upto += 1
+        if self.acks_held or self._random.random() < self._drop:
+            return None
+        return Ack(batch.stream, upto)
+
+
+@asynccontextmanager
+async def fleet_at(broker: RealBroker, ledger: Ledger) -> AsyncIterator[None]:
+    """Run the ledger as a client of the broker, reconnecting for ever."""
+    ready = asyncio.Event()
+
+    async def serve() -> None:
+        while True:
+            try:
+                async with aiomqtt.Client(broker.host, broker.port, identifier="fleet", timeout=2) as client:
+                    await client.subscribe(up_filter(), qos=1)
+                    ready.set()
+                    async for message in client.messages:
+                        topic = read_up_topic(str(message.topic))
+                        assert isinstance(message.payload, bytes)
+                        ack = ledger.take(message.payload, topic.channel)
+                        if ack is not None:
+                            await client.publish(down_topic(topic.controller, topic.box, Down.ACK), encode(ack), qos=1)
+            except aiomqtt.MqttError:
+                await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(serve(), name="fleet")
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await ready.wait()
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Speaker:
+    """An uplink over a real outbox, with what it told."""
+
+    def __init__(self, shelf: Shelf, broker: Broker, clock: SystemClock) -> None:
+        self.shelf = shelf
+        self.told: list[tuple[str, dict[str, object]]] = []
+        self.uplink = Uplink(
+            broker, shelf, controller="ville", box="gare-01", tell=self._tell, clock=clock, patience=QUICK
+        )
+        self._said = 0
+        self.task: asyncio.Task[None] | None = None
+
+    def _tell(self, event: str, **values: object) -> None:
+        self.told.append((event, values))
+
+    async def say(self, windows: int) -> None:
+        first, self._said = self._said + 1, self._said + windows
+        records = [Carried(1, n, Raw(encode(a_window(n)))) for n in range(first, self._said + 1)]
+        await self.shelf.do(lambda outbox: outbox.store(records))
+        self.uplink.wake()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while not condition():  # what is waited for lies in another program
+                self.check()
+                await asyncio.sleep(0.01)
+
+    async def until_empty(self) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while await self.shelf.do(Outbox.left):
+                self.check()
+                await asyncio.sleep(0.01)
+
+    def check(self) -> None:
+        """Show what ended the uplink, which never ends by itself."""
+        if self.task is not None and self.task.done():
+            self.task.result()
+            raise AssertionError("the uplink came to an end")
+
+    def names(self) -> list[str]:
+        return [event for event, _ in self.told]
+
+
+@asynccontextmanager
+async def speaking(path: Path, host: str, port: int, version: MqttVersion = "auto") -> AsyncIterator[Speaker]:
+    shelf = await Shelf.open(path, Bounds(), SystemClock())
+    speaker = Speaker(shelf, Broker(host, port, version=version), SystemClock())
+    task = speaker.task = asyncio.create_task(speaker.uplink.run(), name="uplink")
+    try:
+        yield speaker
+        speaker.check()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await shelf.close()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[RealBroker]:
+    if mosquitto_path() is None:
+        pytest.skip("Mosquitto is not installed")
+    with broker_in(tmp_path / "broker", "mosquitto") as broker:
+        yield broker
+
+
+@pytest.mark.parametrize("version", ["auto", "5", "3.1.1"])
+async def test_everything_said_is_stored_once_and_then_deleted(mosquitto, tmp_path, version) -> None:
+    ledger = Ledger()
+    async with (
+        fleet_at(mosquitto, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port, version) as one,
+    ):
+        await one.say(2500)
+        await one.until_empty()
+    assert ledger.windows() == list(range(1, 2501))
+    assert one.names() == ["uplink.connected"]
+    assert ledger.channels == {(MessageClass.STATISTICS, Up.EVENTS)}
+
+
+async def test_the_embedded_broker_is_spoken_to_in_its_own_version(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with broker_in(tmp_path / "broker", "amqtt") as broker:
+        async with fleet_at(broker, ledger), speaking(tmp_path / "o.sqlite", broker.host, broker.port) as one:
+            await one.say(50)
+            await one.until_empty()
+    assert ledger.windows() == list(range(1, 51))
+    assert one.told[0] == ("uplink.connected", {"mqtt": 3, "failures": 1})
+
+
+async def test_health_goes_on_a_channel_of_its_own(mosquitto, tmp_path) -> None:
+    ledger = Ledger()
+    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+        await one.shelf.do(lambda outbox: outbox.say(a_health(1)))
+        one.uplink.wake()
+        await one.until_empty()
+    assert ledger.channels == {(MessageClass.TECHNICAL, Up.HEALTH)}
+
+
+async def test_with_four_acks_in_ten_lost_nothing_is_lost_or_doubled(mosquitto, tmp_path) -> None:
+    ledger = Ledger(drop_acks=0.4)
+    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+        for _ in range(20):
+            await one.say(25)
+            await asyncio.sleep(0)
+        await one.until_empty()
+    assert ledger.windows() == list(range(1, 501))
+
+
+async def test_a_broker_killed_again_and_again_loses_nothing(mosquitto, tmp_path) -> None:
+    ledger = Ledger(drop_acks=0.2)
+    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+        for turn in range(4):
+            await one.say(300)
+            seen = ledger.batches
+            await one.until(lambda seen=seen: ledger.batches > seen)
+            await asyncio.to_thread(mosquitto.kill)
+            await one.say(100)
+            await asyncio.to_thread(mosquitto.start)
+            await one.until(lambda turn=turn: one.names().count("uplink.connected") >= turn + 2)
+        await one.until_empty()
+    assert ledger.windows() == list(range(1, 1601))
+    assert one.names().count("uplink.lost") >= 4
+
+
+async def test_a_fleet_that_is_silent_is_told_once_and_probed_with_one_batch(mosquitto, tmp_path) -> None:
+    ledger = Ledger()
+    ledger.acks_held = True
+    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+        await one.say(5000)
+        await one.until(lambda: "uplink.unacknowledged" in one.names())
+        seen = ledger.batches
+        await one.until(lambda: ledger.batches >= seen + 2)
+        assert one.names().count("uplink.unacknowledged") == 1
+        ledger.acks_held = False
+        await one.until_empty()
+    assert ledger.windows() == list(range(1, 5001))
+
+
+async def test_a_connection_that_is_cut_is_replaced(mosquitto, tmp_path) -> None:
+    ledger = Ledger()
+    with proxy_to(mosquitto.port) as proxy:
+        async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", "127.0.0.1", proxy.port) as one:
+            await one.say(10)
+            await one.until_empty()
+            await asyncio.to_thread(proxy.cut)
+            await one.until(lambda: "uplink.lost" in one.names())
+            await one.say(10)
+            await asyncio.to_thread(proxy.mend)
+            await one.until_empty()
+    assert ledger.windows() == list(range(1, 21))
+    assert one.names() == ["uplink.connected", "uplink.lost", "uplink.connected"]
+
+
+async def test_an_acknowledgement_nobody_can_have_meant_changes_nothing(mosquitto, tmp_path) -> None:
+    async with (
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+        aiomqtt.Client(mosquitto.host, mosquitto.port) as stranger,
+    ):
+        await one.say(5)
+        await one.until(lambda: "uplink.connected" in one.names())
+        topic = down_topic("ville", "gare-01", Down.ACK)
+        (stream,) = await one.shelf.do(Outbox.streams)
+        for payload in (b"", b"\xff" * 3000, encode(Ack(stream, 6)), b"\x93\x02\x01"):
+            await stranger.publish(topic, payload, qos=1)
+        await one.until(lambda: one.names().count("uplink.ack_rejected") == 4)
+        assert await one.shelf.do(Outbox.left) == 5
+
+
+@contextmanager
+def strict_broker(directory: Path, rules: str) -> Iterator[int]:
+    """Run a Mosquitto with ``rules``; yield its port."""
+    program = mosquitto_path()
+    if program is None:
+        pytest.skip("Mosquitto is not installed")
+    port = free_port()
+    configuration, acl = directory / "strict.conf", directory / "strict.acl"
+    acl.write_text("topic read #\n")
+    configuration.write_text(f"user {getpass.getuser()}\nlistener {port} 127.0.0.1\n{rules.format(acl=acl)}\n")
+
+    child = Child("the strict broker", [program, "-c", str(configuration)], directory / "strict.log")
+    try:
+        wait_until(lambda: is_open(port), WITHIN_S, "a strict broker")
+        yield port
+    finally:
+        child.kill()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        pytest.param("allow_anonymous false", [("uplink.lost", {"reason": "refused", "code": 135})], id="the-account"),
+        pytest.param(
+            "allow_anonymous true\nacl_file {acl}",
+            [
+                ("uplink.connected", {"mqtt": 5, "failures": 0}),
+                ("uplink.lost", {"reason": "refused", "code": 135}),
+            ],
+            id="the-topic-by-puback-alone",
+        ),
+    ],
+)
+async def test_a_broker_that_refuses_is_told_by_number_and_asked_again(tmp_path, rules, told) -> None:
+    with strict_broker(tmp_path, rules) as port:
+        async with speaking(tmp_path / "o.sqlite", "127.0.0.1", port) as one:
+            await one.say(5)
+            await one.until(lambda: len(one.told) >= len(told) and one.uplink._turn == 0)
+            assert one.told[: len(told)] == told
+            assert await one.shelf.do(Outbox.left) == 5
+
+
+async def test_where_nothing_listens_it_is_told_once_and_tried_again(tmp_path: Path) -> None:
+    async with speaking(tmp_path / "o.sqlite", "127.0.0.1", free_port()) as one:
+        await one.until(lambda: one.uplink._failures >= 3)
+    assert one.told == [("uplink.lost", {"reason": "unreachable", "code": 0})]
+
+
+def test_repeated_acknowledgements_of_the_same_number_are_no_progress() -> None:
+    clock = HandClock()
+    flight = InFlight(Patience(ack_s=10), clock)
+    flight.published(Parcel(8, MessageClass.TECHNICAL, 1, 10, b"x"))
+    flight.published(Parcel(8, MessageClass.TECHNICAL, 11, 20, b"x"))
+    flight.acknowledged(8, 10)
+    for _ in range(5):
+        clock.advance(2)
+        flight.acknowledged(8, 10)
+    assert flight.overdue_in_s() == 0
+    flight.give_up()
+    assert flight.after(8, 10) == 10
