@@ -1,5 +1,6 @@
 """Pictures out of real encoded clips: which are chosen, what they look like, and every way a clip can be bad."""
 
+import base64
 import http.server
 import socket
 import threading
@@ -226,8 +227,9 @@ def test_a_picture_that_grows_on_the_way_is_refused(tmp_path, monkeypatch) -> No
 
 
 @contextmanager
-def a_server(answer: bytes | None) -> Iterator[int]:
-    """A camera that sends ``answer`` to whoever asks, and then nothing; None: it never says a word."""
+def a_server(answer: bytes | None, heard: list[bytes] | None = None) -> Iterator[int]:
+    """A camera that sends ``answer`` to every request, and notes it; None: it never says a word."""
+    heard = [] if heard is None else heard
     with socket.create_server(("127.0.0.1", 0)) as server:
         held = []
 
@@ -236,7 +238,8 @@ def a_server(answer: bytes | None) -> Iterator[int]:
                 while True:
                     peer, _ = server.accept()
                     held.append(peer)
-                    while answer is not None and peer.recv(4096):
+                    while answer is not None and (request := peer.recv(4096)):
+                        heard.append(request)
                         peer.sendall(answer)
 
         thread = threading.Thread(target=serve)
@@ -277,6 +280,16 @@ def test_a_camera_that_will_not_serve_is_told_apart_and_its_password_kept(scheme
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+def test_an_escaped_account_reaches_the_camera_as_it_was_written() -> None:
+    heard: list[bytes] = []
+    with a_server(UNAUTHORISED, heard) as port:
+        address = address_of(f"rtsp://127.0.0.1:{port}/main", user="a b", password="p@ss/wörd:#?%")  # noqa: S106
+        with pytest.raises(CameraRefusedError):
+            open_source(address)
+    sent = [line for request in heard for line in request.split(b"\r\n") if line.startswith(b"Authorization: Basic ")]
+    assert base64.b64decode(sent[0].split()[-1]).decode() == "a b:p@ss/wörd:#?%"
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
