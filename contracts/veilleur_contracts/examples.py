@@ -28,6 +28,7 @@ EXAMPLES: Final[dict[type[m.Record], m.Record]] = {
     m.CameraHealth: m.CameraHealth("gare-parvis", 1_790_000_100, m.CameraState.LIVE, 50, 2, 0),
     m.Birth: m.Birth(1_790_000_000, "0.1.0", m.CONTRACT_REVISION, "strictest"),
     m.Gap: m.Gap(17, 40, m.GapReason.OUTBOX_FULL),
+    m.RollUp: m.RollUp(context_number_of(_CONTEXT), 1_789_999_200, 3600, 0, m.Label.PERSON, 1, 7),
     m.Batch: m.Batch(_STREAM, 41, (msgspec.Raw(encode(_CONTEXT)), msgspec.Raw(encode(_WINDOW)))),
     m.Ack: m.Ack(_STREAM, 42),
     m.Published: m.Published(9001, "gare-01", _STREAM, 42, msgspec.Raw(encode(_WINDOW))),

@@ -160,6 +160,18 @@ class Gap(Record, frozen=True, tag=5):
     reason: ReasonNumber
 
 
+class RollUp(Record, frozen=True, tag=6):
+    """The sum of the cells withheld in the windows that began in ``[at_s, at_s + window_s)``, and of no others."""
+
+    context: ContextNumber
+    at_s: AtS
+    window_s: Annotated[WindowS, Meta(description="3,600 or 86,400, seconds")]
+    line: Annotated[Index, Meta(description="place in Context.lines")]
+    label: LabelNumber
+    direction: Annotated[int, Meta(ge=0, le=1, description="Direction")]
+    count: Annotated[Withheld, Meta(description="nil: fewer than k, or it would give a cell away")]
+
+
 class Batch(Record, frozen=True, tag=1):
     """Records ``first_seq, first_seq + 1, …`` of one stream; a Gap takes the place of all the numbers it names."""
 
@@ -207,11 +219,12 @@ class Published(Record, frozen=True, tag=1):
     record: Annotated[msgspec.Raw, Meta(description="one encoded record")]
 
 
-AnyRecord = Context | CrossingWindow | CameraHealth | Birth | Gap
+AnyRecord = Context | CrossingWindow | CameraHealth | Birth | Gap | RollUp
 
 CLASS_OF: Final[dict[type[Record], MessageClass]] = {
     Context: MessageClass.STATISTICS,
     CrossingWindow: MessageClass.STATISTICS,
+    RollUp: MessageClass.STATISTICS,
     CameraHealth: MessageClass.TECHNICAL,
     Birth: MessageClass.TECHNICAL,
 }

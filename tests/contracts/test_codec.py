@@ -31,6 +31,7 @@ GOLDEN = {
     "CameraHealth": "9703ab676172652d706172766973ce6ab13be401320200",
     "Birth": "9504ce6ab13b80a5302e312e3001a9737472696374657374",
     "Gap": "9405112800",
+    "RollUp": "9806ceaf301502ce6ab13860cd0e1000000107",
 }
 """Bytes as they were when each record was first released: they may never change."""
 
