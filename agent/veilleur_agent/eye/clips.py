@@ -66,8 +66,9 @@ class PreviewWriter:
         if path.suffix.lower() not in CONTAINERS:
             raise PreviewRejectedError(f"a preview ends in {' or '.join(CONTAINERS)}; {path.name} does not")
         try:
+            self._part.touch()  # FFmpeg opens the file with the first picture: too late to refuse a wrong path
             self._container: OutputContainer = av.open(str(self._part), "w", format=CONTAINERS[path.suffix.lower()])
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, OSError) as error:
             fault = self._fault_of(error.strerror)
         else:
             return

@@ -46,7 +46,11 @@ class Backoff:
 
 
 class UtcAnchor:
-    """Ties the camera's own clock to UTC: anchor at connect + (PTS - first PTS), anchored anew when they part."""
+    """Ties the camera's own clock to UTC: anchor at connect + (PTS - first PTS), anchored anew when they part.
+
+    What arrives at connect is often a burst from the camera's buffer, and whatever arrives can only be late, never
+    early: a picture that would be dated after its arrival moves the anchor back to it.
+    """
 
     def __init__(self) -> None:
         self.times_anchored = 0
@@ -55,12 +59,13 @@ class UtcAnchor:
 
     def at_ms(self, pts_s: float, now_ms: int) -> int:
         """Return UTC milliseconds of a picture of camera time ``pts_s`` that arrived at ``now_ms``."""
-        at_ms = round(pts_s * 1000)
-        if self._offset_ms is None or pts_s < self._last_pts_s or abs(at_ms + self._offset_ms - now_ms) > DRIFT_MS:
-            self._offset_ms = now_ms - at_ms
+        pts_ms = round(pts_s * 1000)
+        if self._offset_ms is None or pts_s < self._last_pts_s or abs(pts_ms + self._offset_ms - now_ms) > DRIFT_MS:
+            self._offset_ms = now_ms - pts_ms
             self.times_anchored += 1
+        self._offset_ms = min(self._offset_ms, now_ms - pts_ms)
         self._last_pts_s = pts_s
-        return at_ms + self._offset_ms
+        return pts_ms + self._offset_ms
 
 
 class FrozenWatch:

@@ -119,6 +119,8 @@ def _container_of(address: Address) -> InputContainer:
         "analyzeduration": "2000000",
     }
     formats = {Kind.RTSP: "rtsp", Kind.DEVICE: "v4l2"}
+    if address.is_live:
+        options["fpsprobesize"] = "0"  # do not watch two seconds only to guess the frame rate
     if address.kind is Kind.RTSP:
         options["rtsp_transport"] = "tcp"
     if address.kind is Kind.HTTP:
