@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from veilleur_models.cache import ModelCache
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 LOCK_PATIENCE_S = 900.0
 TIMED_RUNS = 20
 EXACT_SUFFIX = "-fp32"
+RECIPES = MappingProxyType(
+    {
+        "nanodet": ("tfjs.py", "nanodet.py", "convert.py", "quantise.py", "golden.py"),
+        "centerface": ("convert.py", "golden.py"),
+        "sprite": ("sprite.py", "golden.py"),
+    }
+)
+"""The code that decides what a package holds: when it changes, what it built is built again."""
 
 Precision = Literal["FP32", "INT8"]
 
@@ -41,6 +50,10 @@ class Progress(Protocol):
 
     def step(self, model: str, doing: str) -> None:
         """``model`` is now ``doing`` this."""
+        ...
+
+    def done(self, model: str) -> None:
+        """``model`` is built."""
         ...
 
     def arrived(self, model: str, size_bytes: int) -> None:
@@ -119,12 +132,20 @@ def _is_whole(directory: Path, entry: Entry) -> bool:
         if not (directory / CARD_FILE).read_text(encoding="utf-8").startswith(entry.text):
             return False
         built = read_card(directory).built
-        return built is not None and all(
+        if built is None or built.recipe != recipe_of(entry.card):
+            return False
+        return all(
             hashlib.sha256((directory / name).read_bytes()).hexdigest() == built.files[name].sha256
             for name in PACKAGE_FILES
         )
     except (OSError, UnicodeDecodeError, KeyError, ModelRejectedError):
         return False
+
+
+def recipe_of(card: Card) -> str:
+    """SHA-256 over the source of the code that builds this family of models."""
+    package = Path(__file__).parent
+    return hashlib.sha256(b"".join((package / name).read_bytes() for name in RECIPES[card.decoder])).hexdigest()
 
 
 def _build_one(entry: Entry, cache: ModelCache, settings: Settings, progress: Progress, *, also_exact: bool) -> None:
@@ -149,6 +170,7 @@ def _build_one(entry: Entry, cache: ModelCache, settings: Settings, progress: Pr
             _write(entry, chosen, finished)
             _check(finished)
             cache.publish(finished, name)
+        progress.done(card.name)
 
 
 def _sources(wanted: Wanted, cache: ModelCache, settings: Settings, progress: Progress, model: str) -> dict[str, bytes]:
@@ -177,10 +199,11 @@ def _graphs(card: Card, exact: "openvino.Model", cache: ModelCache, settings: Se
     progress.step(card.name, f"quantising on {len(pictures)} frames")
     rounded = quantised(exact, card, pictures)
     progress.step(card.name, f"comparing INT8 with FP32 on {len(unseen)} other frames")
-    agreement = round(agreement_of(exact, rounded, card, unseen), 4)
-    if agreement < LEAST_AGREEMENT:
-        return Graphs(exact, exact, "FP32", f"INT8 agrees with FP32 on {agreement:.0%} of detections only", agreement)
-    return Graphs(exact, rounded, "INT8", f"INT8 agrees with FP32 on {agreement:.0%} of detections", agreement)
+    share, count = agreement_of(exact, rounded, card, unseen)
+    why = f"INT8 agrees with FP32 on {share:.1%} of {count} detections in {len(unseen)} frames it was not calibrated on"
+    if share < LEAST_AGREEMENT:
+        return Graphs(exact, exact, "FP32", why, round(share, 4))
+    return Graphs(exact, rounded, "INT8", why, round(share, 4))
 
 
 def _write(entry: Entry, graphs: Graphs, directory: Path) -> None:
@@ -199,11 +222,11 @@ def _write(entry: Entry, graphs: Graphs, directory: Path) -> None:
         started = time.perf_counter()
         network.infer(blob)
         times_ms.append((time.perf_counter() - started) * 1000.0)
-    built = _built_text(graphs, directory, statistics.median(times_ms), openvino.__version__)
+    built = _built_text(graphs, directory, statistics.median(times_ms), openvino.__version__, recipe_of(card))
     (directory / CARD_FILE).write_text(entry.text + built, encoding="utf-8")
 
 
-def _built_text(graphs: Graphs, directory: Path, median_ms: float, version: str) -> str:
+def _built_text(graphs: Graphs, directory: Path, median_ms: float, version: str, recipe: str) -> str:
     """The ``[built]`` part of a card; a JSON string or number is a TOML one too."""
     lines = [
         "",
@@ -212,6 +235,7 @@ def _built_text(graphs: Graphs, directory: Path, median_ms: float, version: str)
         f"precision = {json.dumps(graphs.precision)}",
         f"openvino = {json.dumps(version)}",
         f"why = {json.dumps(graphs.why)}",
+        f"recipe = {json.dumps(recipe)}",
     ]
     if graphs.agreement is not None:
         lines.append(f"agreement = {graphs.agreement}")

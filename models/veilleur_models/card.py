@@ -134,11 +134,12 @@ class FileProof(Record, frozen=True):
 
 
 class Built(Record, frozen=True):
-    """What the build adds to a catalogue card: the precision it shipped and the files it wrote."""
+    """What the build adds to a catalogue card: the precision it shipped, the files it wrote, the code that wrote them."""
 
     precision: Literal["FP32", "INT8"]
     openvino: Text
     why: Text
+    recipe: Digest
     files: dict[str, FileProof]
     latency: Latency | None = None
     agreement: Share | None = None

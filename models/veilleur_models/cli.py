@@ -62,6 +62,10 @@ class BuildProgress:
         if not self._console.is_terminal:
             self._console.print(f"{model}: {doing}", highlight=False)
 
+    def done(self, model: str) -> None:
+        """See ``build.Progress``."""
+        self._progress.update(self._tasks[model], doing="built", total=1, completed=1)
+
     def arrived(self, model: str, size_bytes: int) -> None:
         """See ``build.Progress``."""
         self._progress.update(self._tasks[model], size=f"{size_bytes / MEGABYTE:.0f} MB")
@@ -104,9 +108,9 @@ def build_command(
         )
         return
     for outcome in outcomes:
-        how = "already built" if outcome.was_there else "built"
+        how = "is already built" if outcome.was_there else "built"
         console.print(
-            f"{outcome.name}: {how} ({outcome.precision}) in {outcome.directory}", highlight=False, soft_wrap=True
+            f"{outcome.name} {how} ({outcome.precision}) in {outcome.directory}", highlight=False, soft_wrap=True
         )
 
 

@@ -288,7 +288,7 @@ class SpriteDecoder:
     ``colour`` is ``(1, 1, h, w)`` on a grid of 2 pixels: 0 where a cell shows no sprite colour, else the label channel
     plus 1. The score is the share of its box that a component fills: near 1 for a whole rectangle, less for one that
     another covers in part. Cells touch by their sides only, so two sprites of one colour are two boxes as soon as one
-    row or column of cells between them shows something else (a gap or dark outline of 3 pixels or more always does).
+    row or column of cells between them shows something else: a dark outline of 3 pixels does, or a gap of 6.
     """
 
     CELL = 2

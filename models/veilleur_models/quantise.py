@@ -127,12 +127,14 @@ def _last_convolutions_of(graph: "openvino.Model") -> list[str]:
     return sorted(names)
 
 
-def agreement_of(exact: "openvino.Model", rounded: "openvino.Model", card: Card, pictures: Sequence[Picture]) -> float:
-    """Share of the detections of either network that the other makes too, at the counting threshold.
+def agreement_of(
+    exact: "openvino.Model", rounded: "openvino.Model", card: Card, pictures: Sequence[Picture]
+) -> tuple[float, int]:
+    """Share of the detections of either network that the other makes too, at the counting threshold, and of how many.
 
     The partner of a detection overlaps it by ``SAME_OBJECT_OVERLAP`` or more, bears the same label, and may score down
-    to the lower, redaction threshold, so that a score that sits on the edge is no disagreement. 1 where neither finds
-    anything.
+    to the lower, redaction threshold, so that a score that sits on the edge is no disagreement. (1, 0) where
+    neither finds anything.
     """
     networks = [Network(graph, card) for graph in (exact, rounded)]
     decoder = decoder_of(card)
@@ -145,7 +147,7 @@ def agreement_of(exact: "openvino.Model", rounded: "openvino.Model", card: Card,
             counted = mine.scores >= card.thresholds.count
             found += int(counted.sum())
             again += int((partners & counted).sum())
-    return again / found if found else 1.0
+    return (again / found if found else 1.0), found
 
 
 def _has_partner(mine: DecodedBoxes, theirs: DecodedBoxes) -> npt.NDArray[np.bool_]:

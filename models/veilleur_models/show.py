@@ -18,8 +18,10 @@ def accuracy_of(card: Card) -> Accuracy | None:
 def list_table(cards: Sequence[tuple[Card, bool]]) -> Table:
     """One row per model; the flag says whether it is built."""
     table = Table(caption="AP50 as the card gives it; latency on the machine that built it, one thread")
-    for title in ("model", "finds", "input", "built as", "AP50", "latency", "licence"):
-        table.add_column(title, overflow="fold")
+    table.add_column("model", no_wrap=True)
+    for title in ("finds", "input", "built as", "AP50", "latency"):
+        table.add_column(title, no_wrap=title != "built as")
+    table.add_column("licence", overflow="fold")
     for card, is_built in cards:
         accuracy = accuracy_of(card)
         latency = card.built.latency if card.built else None
