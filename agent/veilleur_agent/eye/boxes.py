@@ -1,0 +1,56 @@
+"""Boxes as corners and as centres, and how much of them is shared."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Boxes = npt.NDArray[np.float64]
+SIZE_MIN: Final = 1e-4
+
+
+def corners_of(centred: Boxes) -> Boxes:
+    """Return ``x1, y1, x2, y2`` of boxes ``cx, cy, w, h``, shape ``(n, 4)``."""
+    half = centred[:, 2:] / 2
+    return np.concatenate([centred[:, :2] - half, centred[:, :2] + half], axis=1)
+
+
+def centred_of(corners: Boxes) -> Boxes:
+    """Return ``cx, cy, w, h`` of boxes ``x1, y1, x2, y2``, shape ``(n, 4)``."""
+    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def sizes_of(centred: Boxes) -> Boxes:
+    """Return the size, the square root of the area, of boxes ``cx, cy, w, h``; shape ``(n,)``."""
+    sizes: Boxes = np.sqrt(np.maximum(centred[:, 2] * centred[:, 3], SIZE_MIN**2))
+    return sizes
+
+
+def shared_areas(ones: Boxes, others: Boxes) -> Boxes:
+    """Return the area that each pair of boxes shares.
+
+    Args:
+        ones: float64, shape ``(n, 4)``, ``x1, y1, x2, y2``.
+        others: The same, shape ``(m, 4)``.
+
+    Returns:
+        float64, shape ``(n, m)``.
+    """
+    low = np.maximum(ones[:, None, :2], others[None, :, :2])
+    sides = np.minimum(ones[:, None, 2:], others[None, :, 2:]) - low
+    np.maximum(sides, 0.0, out=sides)
+    areas: Boxes = sides[..., 0] * sides[..., 1]
+    return areas
+
+
+def areas_of(boxes: Boxes) -> Boxes:
+    """Return the area of each box, shape ``(n,)``."""
+    areas: Boxes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
+def overlaps(ones: Boxes, others: Boxes) -> Boxes:
+    """Return intersection over union of each pair, 0-1, shape ``(n, m)``; boxes must have an area."""
+    shared = shared_areas(ones, others)
+    ratios: Boxes = shared / (areas_of(ones)[:, None] + areas_of(others)[None, :] - shared)
+    return ratios
