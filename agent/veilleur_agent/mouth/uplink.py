@@ -10,7 +10,7 @@ until the fleet is heard again.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
@@ -42,6 +42,7 @@ ANSWER_WITHIN_S: Final = 10.0
 REFUSED_PROTOCOL: Final = frozenset({1, 132})
 """CONNACK codes for "not this version": 1 in MQTT 3.1.1, 0x84 in MQTT 5."""
 
+CANCEL_AGAIN_S: Final = 0.5
 FAILURE_CODES_FROM: Final = 0x80
 
 MqttVersion = Literal["auto", "5", "3.1.1"]
@@ -118,7 +119,7 @@ class Uplink:
         while True:
             error: BrokerUnreachableError | BrokerRefusedError | None = None
             try:
-                await self._session()
+                await _to_the_end(self._session())
             except* (aiomqtt.MqttError, BrokerUnreachableError, BrokerRefusedError) as group:
                 error = _broker_error_of(group)
             if error is not None:
@@ -171,6 +172,7 @@ class Uplink:
                 continue
             channel = Up.HEALTH if parcel.kind is MessageClass.TECHNICAL else Up.EVENTS
             await client.publish(up_topic(self._controller, self._box, channel), parcel.payload, qos=1)
+            _end_if_cancelled()
             if client.refusal:
                 raise _refused(client.refusal)
             self._in_flight.published(parcel)
@@ -191,11 +193,39 @@ class Uplink:
     async def _wait_for_more(self) -> None:
         overdue_s = self._in_flight.overdue_in_s()
         try:
-            await asyncio.wait_for(self._more.wait(), overdue_s)
+            async with asyncio.timeout(overdue_s):
+                await self._more.wait()
         except TimeoutError:
             if not self._in_flight.is_doubtful:
                 self._tell("uplink.unacknowledged")
             self._in_flight.give_up()
+
+
+async def _to_the_end(session: Coroutine[Any, Any, None]) -> None:
+    """Run ``session``; when cancelled, cancel it until it has ended.
+
+    Once is not enough: ``asyncio.wait_for`` of Python 3.11, which aiomqtt uses, swallows a cancellation that comes
+    together with its result.
+    """
+    task = asyncio.create_task(session, name="uplink.session")
+    try:
+        await asyncio.wait({task})
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
+    task.result()
+
+
+def _end_if_cancelled() -> None:
+    """Do the same for a task that publishes in a loop.
+
+    Raises:
+        asyncio.CancelledError: A cancellation was swallowed.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _client_of(broker: Broker, box: str, *, speaks_5: bool) -> _Client:
