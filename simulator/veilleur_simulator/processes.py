@@ -9,6 +9,7 @@ Every child leads a process group of its own, so that ending it ends what it sta
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +35,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def port_is_free(port: int) -> bool:
+    """Tell whether ``port`` of the loopback can be listened on right now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
 def wait_until(ready: Callable[[], bool], within_s: float, what: str, every_s: float = 0.02) -> None:
     """Look again and again until ``ready``.
 
@@ -53,31 +65,41 @@ class Child:
     Args:
         name: What errors call it.
         command: The program and its arguments.
-        log: Where its stderr (and its stdout, unless ``speaks``) goes.
+        log: Where its stderr (and its stdout, unless ``speaks``) goes; None: to the stderr of this process.
         speaks: Whether its stdout is a pipe to be read with ``line``.
         environment: Variables beside those of this process.
+        folder: Where it runs; None: here.
+
+    Raises:
+        PartFailedError: There is no such program.
     """
 
     def __init__(
         self,
         name: str,
         command: Sequence[str],
-        log: Path,
+        log: Path | None,
         *,
         speaks: bool = False,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.name, self.log = name, log
         self._output: IO[bytes] | None = None
-        with log.open("ab") as sink:
-            self._process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if speaks else sink,
-                stderr=sink,
-                env={**os.environ, **(environment or {})},  # noqa: TID251 - handed on whole, nothing is read from it
-                start_new_session=True,
-            )
+        with contextlib.ExitStack() as stack:
+            sink = sys.stderr.fileno() if log is None else stack.enter_context(log.open("ab"))
+            try:
+                self._process = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE if speaks else sink,
+                    stderr=sink,
+                    env={**os.environ, **(environment or {})},  # noqa: TID251 - handed on whole, nothing is read here
+                    cwd=folder,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise PartFailedError(f"{name} cannot be started: {error.strerror}") from None
         self._output = self._process.stdout
 
     def __enter__(self) -> Self:
@@ -130,8 +152,8 @@ class Child:
 
     def told(self, sentence: str) -> str:
         """Return ``sentence`` with the last lines of the log under it."""
-        tail = tail_of(self.log)
-        return f"{sentence}; its last lines:\n{tail}" if tail else f"{sentence}; it wrote no log"
+        tail = "" if self.log is None else tail_of(self.log)
+        return f"{sentence}; its last lines:\n{tail}" if tail else sentence
 
     def kill(self) -> None:
         """End it at once, as a power cut would (SIGKILL to its group)."""
@@ -176,6 +198,18 @@ class Child:
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of ours with this interpreter."""
     return [sys.executable, "-m", module, *arguments]
+
+
+def program_command(program: str, *arguments: str) -> list[str]:
+    """Return the command that runs one of our programs: the one installed beside this interpreter.
+
+    Raises:
+        PartFailedError: It is not installed.
+    """
+    found = shutil.which(program, path=str(Path(sys.executable).parent)) or shutil.which(program)
+    if found is None:
+        raise PartFailedError(f"{program} is not installed; run `make setup`")
+    return [found, *arguments]
 
 
 def tail_of(log: Path) -> str:

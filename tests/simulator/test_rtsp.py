@@ -1,3 +1,4 @@
+import base64
 import contextlib
 import itertools
 import socket
@@ -16,13 +17,19 @@ from veilleur_simulator.processes import module_command, wait_until
 from veilleur_simulator.rtsp_auth import Account
 from veilleur_simulator.rtsp_process import Served, rtsp_in
 
-TCP = {"rtsp_transport": "tcp"}
+TCP = {"rtsp_transport": "tcp", "analyzeduration": "1"}  # a player that does not look two seconds ahead
 WITHIN_S = 10.0
 
 
-@pytest.fixture
-def served(tmp_path: Path, film: Path) -> Iterator[Served]:
-    with rtsp_in(tmp_path, film) as one:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[Served]:
+    with rtsp_in(tmp_path_factory.mktemp("served"), film) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[Served]:
+    with rtsp_in(tmp_path_factory.mktemp("guarded"), film, account=Account("camera", "hush-hush")) as one:
         yield one
 
 
@@ -60,35 +67,33 @@ def test_two_players_each_get_the_film(served: Served) -> None:
 @pytest.mark.parametrize(
     ("credentials", "allowed"),
     [
-        pytest.param("camera:right@", True, id="right"),
+        pytest.param("camera:hush-hush@", True, id="right"),
         pytest.param("camera:wrong@", False, id="wrong-password"),
         pytest.param("other:right@", False, id="wrong-user"),
         pytest.param("", False, id="none"),
     ],
 )
-def test_only_the_right_password_opens_the_stream(tmp_path: Path, film: Path, credentials: str, allowed: bool) -> None:  # noqa: FBT001 - a table
-    with rtsp_in(tmp_path, film, account=Account("camera", "right")) as served:
-        url = served.url.replace("rtsp://", f"rtsp://{credentials}")
-        if allowed:
-            with av.open(url, options=TCP, timeout=WITHIN_S) as stream:
-                assert next(stream.decode(video=0)).height == 360
-        else:
-            with pytest.raises(av.error.HTTPUnauthorizedError):
-                av.open(url, options=TCP, timeout=WITHIN_S)
+def test_only_the_right_password_opens_the_stream(guarded: Served, credentials: str, allowed: bool) -> None:  # noqa: FBT001 - a table
+    url = guarded.url.replace("rtsp://", f"rtsp://{credentials}")
+    if allowed:
+        with av.open(url, options=TCP, timeout=WITHIN_S) as stream:
+            assert next(stream.decode(video=0)).height == 360
+    else:
+        with pytest.raises(av.error.HTTPUnauthorizedError):
+            av.open(url, options=TCP, timeout=WITHIN_S)
 
 
-def test_basic_credentials_open_it_as_well(tmp_path: Path, film: Path) -> None:
-    with rtsp_in(tmp_path, film, account=Account("camera", "right")) as served:
-        head = f"DESCRIBE {served.url} RTSP/1.0\r\nCSeq: 3\r\n"
-        assert say(served.port, head + "Authorization: Basic Y2FtZXJhOnJpZ2h0\r\n\r\n").startswith(b"RTSP/1.0 200 OK")
-        assert say(served.port, head + "Authorization: Basic Y2FtZXJhOndyb25n\r\n\r\n").startswith(b"RTSP/1.0 401")
+def test_basic_credentials_open_it_as_well(guarded: Served) -> None:
+    head = f"DESCRIBE {guarded.url} RTSP/1.0\r\nCSeq: 3\r\nAuthorization: Basic "
+    right, wrong = (base64.b64encode(f"camera:{word}".encode()).decode() for word in ("hush-hush", "wrong"))
+    assert say(guarded.port, f"{head}{right}\r\n\r\n").startswith(b"RTSP/1.0 200 OK")
+    assert say(guarded.port, f"{head}{wrong}\r\n\r\n").startswith(b"RTSP/1.0 401")
 
 
-def test_the_password_is_in_no_log_and_on_no_command_line(tmp_path: Path, film: Path) -> None:
-    with rtsp_in(tmp_path, film, account=Account("camera", "hush-hush")) as served:
-        say(served.port, f"DESCRIBE {served.url} RTSP/1.0\r\nCSeq: 1\r\n\r\n")
-        assert "hush-hush" not in Path(f"/proc/{served.child.pid}/cmdline").read_text(encoding="utf-8")
-    assert "hush-hush" not in (tmp_path / "rtsp.log").read_text(encoding="utf-8")
+def test_the_password_is_in_no_log_and_on_no_command_line(guarded: Served) -> None:
+    say(guarded.port, f"DESCRIBE {guarded.url} RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+    assert "hush-hush" not in Path(f"/proc/{guarded.child.pid}/cmdline").read_text(encoding="utf-8")
+    assert "hush-hush" not in guarded.child.log.read_text(encoding="utf-8")
 
 
 def test_each_start_has_a_token_of_its_own_and_nothing_is_served_beside_it(tmp_path: Path, film: Path) -> None:
@@ -141,7 +146,7 @@ def test_a_cut_ends_the_stream_and_a_mended_line_gives_it_again(served: Served) 
             line.cut()
             # it would loop for ever; what is left is what the player had read ahead
             assert sum(1 for _ in stream.decode(video=0)) < 75
-        with pytest.raises(OSError, match=r"reset|End of file|refused|Broken|I/O"):
+        with pytest.raises(av.error.FFmpegError):
             av.open(url, options=TCP, timeout=WITHIN_S)
         line.mend()
         with av.open(url, options=TCP, timeout=WITHIN_S) as stream:
