@@ -7,10 +7,6 @@ class StoreUnavailableError(TransientError):
     """The database cannot be written or read right now; nothing of the transaction was kept."""
 
 
-class BrokerUnavailableError(TransientError):
-    """The broker does not answer, or has gone."""
-
-
 class StoreRejectedError(RejectedError):
     """A data folder that this program cannot use as it is."""
 

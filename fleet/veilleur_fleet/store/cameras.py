@@ -163,10 +163,7 @@ class Cameras:
         return int(found[0])
 
     def _remember(self, box_no: int, number: int, camera_no: int, raw: bytes) -> Known:
-        context = decode_record(raw)
-        if not isinstance(context, Context):
-            message = "a row of contexts holds another record"
-            raise TypeError(message)
+        context = as_context(raw)
         nos = dict(self._cursor.execute("SELECT line, line_no FROM lines WHERE camera_no = ?", (camera_no,)).fetchall())
         cells = None if context.labels == _EVERY_LABEL else _cells_of(context.labels)
         lines = tuple(nos[line] for line in context.lines)
@@ -189,6 +186,19 @@ class Cameras:
             (box_no,),
         ).fetchone()
         return int(found[0])
+
+
+def as_context(raw: bytes) -> Context:
+    """Read a Context that the store holds.
+
+    Raises:
+        TypeError: The bytes are another record: the store is not what we wrote.
+    """
+    record = decode_record(raw)
+    if not isinstance(record, Context):
+        message = "a row of contexts holds another record"
+        raise TypeError(message)
+    return record
 
 
 def _bits_of(labels: tuple[int, ...]) -> int:

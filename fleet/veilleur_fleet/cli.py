@@ -1,0 +1,97 @@
+"""``veilleur-fleet``: the commands of the fleet manager."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from veilleur_contracts.clock import SystemClock
+from veilleur_contracts.errors import RejectedError
+from veilleur_fleet import app as fleet_app
+from veilleur_fleet.settings import Settings
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  veilleur-fleet run
+  veilleur-fleet run --data /var/lib/veilleur --broker mqtt://127.0.0.1:1883 --listen 127.0.0.1:8080
+  VEILLEUR_FLEET_BROKER=mqtt://fleet:secret@broker:1883 veilleur-fleet run --listen 127.0.0.1:0
+"""
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Store what the boxes count, acknowledge it, and show it.",
+)
+
+
+@cli.callback()
+def about() -> None:
+    """Store what the boxes count, acknowledge it, and show it."""
+
+
+@cli.command(epilog=_EXAMPLES)
+def run(
+    data: Annotated[Path | None, typer.Option(help="Folder of the database; made if it is not there.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="mqtt://[user:password@]host:port; a password is safer in the environment.")
+    ] = None,
+    listen: Annotated[str | None, typer.Option(help="host:port of the page; port 0 takes one that is free.")] = None,
+    root_path: Annotated[str | None, typer.Option(help="Path under which a proxy serves the page.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Time zone of the page, like Europe/Paris.")] = None,
+) -> None:
+    """Take in what boxes say and show it, until Ctrl-C or SIGTERM.
+
+    Every option has an environment variable too: VEILLEUR_FLEET_DATA, VEILLEUR_FLEET_BROKER and so on.
+    """
+    said: dict[str, Any] = {
+        "data": data,
+        "broker": broker,
+        "listen": listen,
+        "root_path": root_path,
+        "timezone": timezone,
+    }
+    configure_log()
+    try:
+        settings = Settings(**{name: value for name, value in said.items() if value is not None})
+        fleet_app.run(settings, SystemClock(), _ready)
+    except RejectedError as error:
+        _fail(str(error))
+    except ValidationError as error:
+        first = error.errors()[0]
+        _fail(f"setting {first['loc'][0]}: {first['msg'].lower()}")
+
+
+def configure_log() -> None:
+    """Write events to stderr: for people on a terminal, as JSON elsewhere."""
+    terminal = sys.stderr.isatty()
+    form: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            form,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()
+
+
+def _ready(url: str) -> None:
+    print(f"veilleur-fleet ready: {url}", flush=True)  # noqa: T201 - the line a person or a program waits for
+
+
+def _fail(sentence: str) -> None:
+    print(f"veilleur-fleet: {sentence}", file=sys.stderr)  # noqa: T201 - the one sentence of a command
+    raise typer.Exit(1)

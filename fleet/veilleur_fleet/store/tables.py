@@ -1,0 +1,44 @@
+"""The tables as SQLAlchemy Core reads them; ``schema/`` is what makes them, and a test compares the two."""
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from veilleur_contracts.messages import Label
+
+
+def _table(name: str, *columns: str) -> sa.TableClause:
+    return sa.table(name, *(sa.column(column) for column in columns))
+
+
+CELL_COLUMNS: Final = tuple(f"{label.name.lower()}_{way}" for label in Label for way in ("lr", "rl"))
+"""The twelve counts of a window, in wire order."""
+
+boxes: Final = _table(
+    "boxes",
+    *("box_no", "box", "controller", "first_heard_ms", "heard_ms", "born_s", "agent", "contract_revision", "profile"),
+    *("quarantined_bytes", "waiting_rows"),
+)
+streams: Final = _table(
+    "streams", "box_no", "stream", "upto", "ahead", "stored", "duplicates", "lost", "refused", "heard_ms"
+)
+shards: Final = _table("shards", "shard", "last", "published")
+records: Final = _table("records", "position", "box_no", "stream", "seq", "tag", "received_ms", "raw", "class")
+quarantine: Final = _table(
+    "quarantine",
+    *("quarantine_no", "box_no", "topic", "stream", "seq", "reason", "received_ms", "times", "digest", "raw"),
+)
+cameras: Final = _table(
+    "cameras",
+    *("camera_no", "controller", "camera", "box_no", "insee", "counted"),
+    *("at_s", "state", "fps_x10", "reconnects", "frames_dropped"),
+)
+lines: Final = _table("lines", "line_no", "camera_no", "line")
+contexts: Final = _table("contexts", "box_no", "number", "camera_no", "received_ms", "raw")
+crossing_windows: Final = _table(
+    "crossing_windows",
+    *("line_no", "at_s", "position", "window_s", "coverage", "fps_x10", "quality", "counted"),
+    *CELL_COLUMNS,
+)
+
+ALL: Final = (boxes, streams, shards, records, quarantine, cameras, lines, contexts, crossing_windows)

@@ -1,0 +1,59 @@
+"""Put the page and the REST interface together."""
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from veilleur_fleet.errors import QueryRejectedError
+from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.web import api, pages
+from veilleur_fleet.web.answers import Fault, Health
+from veilleur_fleet.web.guard import Guard
+
+
+def web_app(painter: pages.Painter, readers: sa.Engine, metrics: Metrics, health: Callable[[], Health]) -> FastAPI:
+    """Return the web application; it fetches nothing from anywhere, so neither do those who read it."""
+    app = FastAPI(
+        title="Veilleur",
+        version="1",
+        description="What the streets count: statistics by window, line, label and direction. Null is withheld.",
+        docs_url=None,  # FastAPI's own pages load scripts from another server
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        root_path=painter.place.root,
+    )
+    app.include_router(api.routes(readers, metrics, health))
+    app.include_router(pages.routes(painter, app))
+    static = Path(str(resources.files("veilleur_fleet.web") / "static"))
+    app.mount("/static", StaticFiles(directory=static), name="static")
+    app.add_middleware(Guard)
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 400
+        if request.url.path.removeprefix(painter.place.root).startswith("/v1/"):
+            if isinstance(error, HTTPException):
+                return JSONResponse(Fault(error=_sentence_of(status)).model_dump(), status, error.headers)
+            return await api.refuse_question(request, error)
+        return pages.trouble(painter, request, status)
+
+    app.add_exception_handler(HTTPException, refuse)
+    app.add_exception_handler(RequestValidationError, refuse)
+    app.add_exception_handler(QueryRejectedError, refuse)
+    return app
+
+
+def _sentence_of(status: int) -> str:
+    match status:
+        case 404:
+            return "there is no such address; /v1/openapi.json lists those there are"
+        case 405:
+            return "only GET is answered here"
+        case _:
+            return "this cannot be answered"
