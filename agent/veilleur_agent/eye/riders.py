@@ -21,8 +21,8 @@ from veilleur_contracts.messages import Label
 WHEELS: Final = (int(Label.BICYCLE), int(Label.MOTORCYCLE))
 FAMILY: Final = np.array([0, 1, 2, 1, 2, 2], np.int8)
 """Of each ``Label``: 0 people, 1 two-wheelers, 2 motor vehicles; detectors confuse labels within one."""
-TWICE: Final = 0.7
-"""Overlap past which two detections of a family are one object: decoders keep overlaps up to 0.6 of one label."""
+TWICE: Final = 0.6
+"""Overlap past which two detections of a family are one object, as decoders hold it for those of one label."""
 PARKED: Final = 0.5
 """Overlap with a parked two-wheeler past which a detection is that two-wheeler."""
 MERGED_WEIGHT: Final = 2.0

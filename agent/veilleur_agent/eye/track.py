@@ -21,7 +21,7 @@ from veilleur_agent.eye.assign import assign
 from veilleur_agent.eye.boxes import Boxes, centred_of, corners_of, overlaps, sizes_of
 from veilleur_agent.eye.kalman import Motion
 from veilleur_agent.eye.records import Detections, Tracks
-from veilleur_agent.eye.riders import FAMILY, WHEELS, Candidates, candidates_of
+from veilleur_agent.eye.riders import FAMILY, TWICE, WHEELS, Candidates, candidates_of
 from veilleur_agent.eye.rows import Rows
 from veilleur_contracts.messages import Label
 
@@ -42,8 +42,6 @@ ALONE: Final = 0.9
 ALIKE: Final = (0.6, 1.6)
 """Ratio of sizes within which two boxes may be one object seen twice: a third hidden, or a step nearer."""
 PARKED_MS: Final = 1000
-AGAIN: Final = 0.6
-"""Overlap with somebody just seen past which a detection starts no track; of one label, decoders keep no more."""
 ID_BITS: Final = 63
 
 
@@ -231,7 +229,7 @@ class Tracker:
         if not places.size or room <= 0:
             return
         here = roster.seen_ms == self._at_ms
-        again = overlaps(found.boxes[places], corners_of(self._motion.position[here])) > AGAIN
+        again = overlaps(found.boxes[places], corners_of(self._motion.position[here])) > TWICE
         family = FAMILY[roster.votes[here].argmax(axis=1)]
         places = places[~(again & (FAMILY[found.labels[places]][:, None] == family[None, :])).any(axis=1)]
         places = places[np.argsort(-found.scores[places], kind="stable")][:room]
