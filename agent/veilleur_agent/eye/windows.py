@@ -19,8 +19,8 @@ from veilleur_agent.eye.records import Crossing
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import Label, Quality
 
-GRACE_MS: Final = 2_000
-"""How long after its end a window still takes crossings: the longest a lost track is predicted."""
+GRACE_MS: Final = 4_000
+"""How long after its end a window still takes crossings: whoever is lost in the band is told 3.5 s and a frame late."""
 UNSEEN_MS: Final = 2_000
 """A pause between analysed frames longer than this (and than three frame intervals) was not observed."""
 FULL_COVERAGE: Final = 0.9

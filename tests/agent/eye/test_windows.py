@@ -135,11 +135,13 @@ def test_a_stop_closes_windows_where_they_stand(windows) -> None:
 
 
 def test_nothing_leaves_before_the_clock_was_ever_set(windows) -> None:
-    watch(windows, T0, T0 + 7000)
-    assert windows.close(T0 + 7000, synced=False) == []
-    assert [window.start_ms for window in windows.close(T0 + 7001, synced=True)] == [T0]
-    watch(windows, T0 + 7200, T0 + 12_000)
-    assert len(windows.close(T0 + 12_000, synced=False)) == 1, "a clock that was set stays good enough to go on"
+    watch(windows, T0, T0 + 9000)
+    assert windows.close(T0 + 5000 + GRACE_MS, synced=False) == []
+    assert [window.start_ms for window in windows.close(T0 + 5001 + GRACE_MS, synced=True)] == [T0]
+    watch(windows, T0 + 9200, T0 + 14_000)
+    assert len(windows.close(T0 + 10_000 + GRACE_MS, synced=False)) == 1, (
+        "a clock that was set stays good enough to go on"
+    )
 
 
 def test_windows_held_for_the_clock_are_bounded(windows) -> None:
@@ -157,7 +159,7 @@ def test_a_clock_that_jumps_starts_the_count_anew_and_says_so(windows, jump_ms) 
     assert [window.start_ms for window in jumped] == [T0]
     assert Quality.CLOCK_UNSYNCED in jumped[0].quality
     watch(windows, T0 + jump_ms, T0 + jump_ms + 7000)
-    assert [window.start_ms for window in windows.close(T0 + jump_ms + 7000)] == [T0 + jump_ms]
+    assert [window.start_ms for window in windows.close(T0 + jump_ms + 5000 + GRACE_MS)] == [T0 + jump_ms]
 
 
 def test_a_crash_loses_no_more_than_since_the_checkpoint(windows) -> None:
