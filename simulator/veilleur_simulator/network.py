@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import IO, Final, Literal
 
 from veilleur_simulator.processes import LOOPBACK
 
@@ -42,10 +42,17 @@ class Faults:
 
 
 class FaultProxy:
-    """The proxy, on a running loop; ``proxy_to`` runs one beside synchronous code."""
+    """The proxy, on a running loop; ``proxy_to`` runs one beside synchronous code.
 
-    def __init__(self, target_host: str, target_port: int) -> None:
+    Args:
+        target_host: Where connections are handed on to.
+        target_port: The port there.
+        tap: Where every byte that passes, either way, is written down.
+    """
+
+    def __init__(self, target_host: str, target_port: int, tap: IO[bytes] | None = None) -> None:
         self._target = (target_host, target_port)
+        self._tap = tap
         self._faults = Faults()
         self._changed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -114,6 +121,8 @@ class FaultProxy:
                 if faults.bytes_per_s:
                     await asyncio.sleep(len(chunk) / faults.bytes_per_s)
                 writer.write(chunk)
+                if self._tap is not None:
+                    self._tap.write(chunk)
                 await writer.drain()
                 self.bytes_passed += len(chunk)
         if not writer.is_closing() and writer.can_write_eof():
@@ -179,13 +188,13 @@ class ProxyBeside:
 
 
 @contextlib.contextmanager
-def proxy_to(port: int, host: str = LOOPBACK) -> Iterator[ProxyBeside]:
-    """Run a proxy to ``host:port`` for as long as the block lasts."""
+def proxy_to(port: int, host: str = LOOPBACK, tap: IO[bytes] | None = None) -> Iterator[ProxyBeside]:
+    """Run a proxy to ``host:port`` for as long as the block lasts; ``tap`` is given every byte that passes."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="fault-proxy", daemon=True)
     thread.start()
     try:
-        proxy = asyncio.run_coroutine_threadsafe(_started(host, port), loop).result(START_WITHIN_S)
+        proxy = asyncio.run_coroutine_threadsafe(_started(host, port, tap), loop).result(START_WITHIN_S)
         try:
             yield ProxyBeside(proxy, loop)
         finally:
@@ -196,8 +205,8 @@ def proxy_to(port: int, host: str = LOOPBACK) -> Iterator[ProxyBeside]:
         loop.close()
 
 
-async def _started(host: str, port: int) -> FaultProxy:
-    proxy = FaultProxy(host, port)
+async def _started(host: str, port: int, tap: IO[bytes] | None) -> FaultProxy:
+    proxy = FaultProxy(host, port, tap)
     await proxy.start()
     return proxy
 

@@ -1,3 +1,4 @@
+import io
 import socket
 import threading
 import time
@@ -109,3 +110,13 @@ def test_a_target_that_is_not_there_refuses() -> None:
 def test_counts_the_connections_that_came(line: ProxyBeside) -> None:
     with joined(line), joined(line):
         wait_until(lambda: line.connections == 2, WITHIN_S, "two connections")
+
+
+def test_a_tap_is_given_every_byte_of_both_ways() -> None:
+    taped = io.BytesIO()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=echo_all, args=(server,), daemon=True).start()
+        with proxy_to(server.getsockname()[1], tap=taped) as proxy, joined(proxy) as client:
+            assert asked(client, b"hello") == b"hello"
+        server.shutdown(socket.SHUT_RDWR)
+    assert taped.getvalue() == b"hellohello"
