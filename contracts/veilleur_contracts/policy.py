@@ -6,10 +6,12 @@ and the bench ones, which open what a test needs and hold only while every sourc
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Final
+from enum import StrEnum
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import Label, MessageClass
@@ -19,6 +21,26 @@ PERSON_WINDOW_S: Final = 1200
 VEHICLE_WINDOW_S: Final = 900
 AGGREGATE_WINDOW_S: Final = 300
 BENCH_WINDOW_S: Final = 5
+
+
+MaskUnit = Annotated[int, Meta(ge=0, le=10_000, description="ten-thousandths of the frame")]
+Mask = tuple[tuple[MaskUnit, MaskUnit], ...]
+"""Corners of a part of the frame that is burnt out before anything looks at it; integers, so that it can be signed."""
+
+
+class EventKind(StrEnum):
+    """What one object may trigger (class E); each needs an authorisation of its own."""
+
+    STOPPED_VEHICLE = "stopped-vehicle"
+    BULKY_OBJECT = "bulky-object"
+    WRONG_WAY = "wrong-way"
+
+
+class AggregateKind(StrEnum):
+    """What may be said of the state of a road or place (class A); each needs the DPO's visa."""
+
+    ROAD_STATE = "road-state"
+    CROWD_BAND = "crowd-band"
 
 
 class BenchRefusedError(RejectedError):
@@ -37,6 +59,12 @@ class Permissions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         person_cell_min: k: a person or cyclist cell of 1..k−1 is withheld.
         speed_cell_min: Fewest vehicles from which a speed percentile may be told.
         keep_images: Whether redacted stills or clips may be kept at all.
+        retention_days: How long those already kept may live, days.
+        events: Kinds of event authorised here and now.
+        aggregates: Kinds of aggregate that carry a visa.
+        masks: Parts of the frame burnt out before inference.
+        masks_decided: Whether somebody decided what to mask (nothing is a decision); without it a street camera does
+            not run.
     """
 
     profile: str
@@ -47,6 +75,11 @@ class Permissions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     person_cell_min: int = 5
     speed_cell_min: int = 5
     keep_images: bool = False
+    retention_days: int = 0
+    events: frozenset[EventKind] = frozenset()
+    aggregates: frozenset[AggregateKind] = frozenset()
+    masks: frozenset[Mask] = frozenset()
+    masks_decided: bool = False
 
     def window_s_for(self, labels: Iterable[Label]) -> int:
         """Return the shortest window, seconds, in which all of ``labels`` may be counted together."""
@@ -59,6 +92,9 @@ PERSON_LABELS: Final = frozenset({Label.PERSON, Label.BICYCLE})
 STRICTEST: Final = Permissions("strictest", frozenset({MessageClass.TECHNICAL, MessageClass.STATISTICS}))
 """Statistics only, no image: in force when no policy is valid."""
 
+STOPPED: Final = Permissions("stopped", frozenset({MessageClass.TECHNICAL}))
+"""Nothing but health: in force under a DPO's stop."""
+
 BENCH: Final = Permissions(
     "bench",
     frozenset(MessageClass),
@@ -67,8 +103,67 @@ BENCH: Final = Permissions(
     aggregate_window_s=BENCH_WINDOW_S,
     person_cell_min=1,
     speed_cell_min=5,
+    events=frozenset(EventKind),
+    aggregates=frozenset(AggregateKind),
+    masks_decided=True,
 )
 """For files and the simulator alone: see ``check_bench_source``."""
+
+
+LARGER_IS_TIGHTER: Final = (
+    "person_window_s",
+    "vehicle_window_s",
+    "aggregate_window_s",
+    "person_cell_min",
+    "speed_cell_min",
+)
+SMALLER_IS_TIGHTER: Final = ("keep_images", "retention_days", "masks_decided")
+FEWER_IS_TIGHTER: Final = ("classes", "events", "aggregates")
+MORE_IS_TIGHTER: Final = ("masks",)
+
+
+def fields_looser(old: Permissions, new: Permissions) -> tuple[str, ...]:
+    """Name each field in which ``new`` allows something that ``old`` does not, in a fixed order.
+
+    A field whose values cannot be ordered (other masks, other kinds) is looser both ways. The profile's name is no
+    rule.
+    """
+    larger = (name for name in LARGER_IS_TIGHTER if getattr(new, name) < getattr(old, name))
+    smaller = (name for name in SMALLER_IS_TIGHTER if getattr(new, name) > getattr(old, name))
+    fewer = (name for name in FEWER_IS_TIGHTER if not getattr(new, name) <= getattr(old, name))
+    more = (name for name in MORE_IS_TIGHTER if not getattr(new, name) >= getattr(old, name))
+    return (*larger, *smaller, *fewer, *more)
+
+
+def is_within(tight: Permissions, loose: Permissions) -> bool:
+    """Tell whether ``tight`` allows nothing that ``loose`` does not: a partial order, names apart."""
+    return not fields_looser(loose, tight)
+
+
+def tightest_of(first: Permissions, second: Permissions, profile: str) -> Permissions:
+    """Return what both allow, under the name ``profile``: the greatest lower bound of the two."""
+    joined: dict[str, object] = {}
+    for name in LARGER_IS_TIGHTER:
+        joined[name] = max(getattr(first, name), getattr(second, name))
+    for name in SMALLER_IS_TIGHTER:
+        joined[name] = min(getattr(first, name), getattr(second, name))
+    for name in FEWER_IS_TIGHTER:
+        joined[name] = getattr(first, name) & getattr(second, name)
+    for name in MORE_IS_TIGHTER:
+        joined[name] = getattr(first, name) | getattr(second, name)
+    return msgspec.structs.replace(first, profile=profile, **joined)
+
+
+def strictest_after(last: Permissions | None) -> Permissions:
+    """Return what holds when the policy that gave ``last`` no longer does.
+
+    Never more than ``last`` allowed: a policy tighter than the strictest profile does not loosen by expiring. What was
+    decided about masks stays decided, so that a street goes on being counted, behind its masks.
+    """
+    if last is None:
+        return STRICTEST
+    behind_masks = msgspec.structs.replace(STRICTEST, masks=last.masks, masks_decided=last.masks_decided)
+    return tightest_of(last, behind_masks, STRICTEST.profile)
 
 
 def check_bench_source(source: str, *, is_regular_file: bool, token: str | None) -> None:
