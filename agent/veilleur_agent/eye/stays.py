@@ -1,0 +1,222 @@
+"""Vehicles that stand in a zone longer than they may: places and times, never who.
+
+    Tracks (vehicles) ─▶ places where a box has not moved ─▶ Stay (zone, label, since, until), told when it ends
+                              ▲ bridged while hidden, kept over a restart
+
+What stands is known by its box, not by a track id: ids change when a bus passes in front, and end after five minutes.
+Only what was seen to arrive begins a stay: a bin that looks like a car never moved, and nobody knows since when a car
+that was there before the eye opened has stood.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from veilleur_agent.eye.boxes import overlaps
+from veilleur_agent.eye.records import Tracks
+from veilleur_contracts.errors import RejectedError
+from veilleur_contracts.messages import Label
+
+MOTOR: Final = (Label.CAR, Label.MOTORCYCLE, Label.BUS, Label.TRUCK)
+SAME_PLACE: Final = 0.6
+"""Overlap with the box it stood in from which a vehicle has not moved: a step of a quarter of its length breaks it."""
+SETTLED_MS: Final = 5_000
+"""A place that did not hold this long was traffic."""
+HIDDEN_MS: Final = 60_000
+"""Observed time without a sighting after which it has left; a passing bus hides it for less."""
+FOLLOW: Final = 0.1
+"""How fast the box of a place follows what is seen there: a detector's box breathes, but who creeps gets away."""
+PLACES_MAX: Final = 256
+BEYOND: Final = 0.5
+"""How far a box may reach out of the frame, fractions of it."""
+
+
+class StaysRejectedError(RejectedError):
+    """Checkpointed stays that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedZone:
+    """A zone in which vehicles may not stand.
+
+    Attributes:
+        index: Its place in the camera's list.
+        polygon: float64, shape ``(n, 2)``, fractions of the frame.
+        limit_ms: How long a vehicle may stand.
+    """
+
+    index: int
+    polygon: npt.NDArray[np.float64]
+    limit_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A vehicle that has stood in a zone longer than it may, and still does or just left.
+
+    Attributes:
+        zone: Index of the zone in the camera's list.
+        label: What stands there.
+        since_ms: When it came to a stop, UTC milliseconds.
+        until_ms: When it was last seen there.
+        over: Whether it has left.
+    """
+
+    zone: int
+    label: Label
+    since_ms: int
+    until_ms: int
+    over: bool
+
+
+class _Place(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """One box that has not moved: changes as it is seen again."""
+
+    box: tuple[float, float, float, float]
+    zone: Annotated[int, Meta(ge=0, le=63)]
+    label: Annotated[int, Meta(ge=0, le=5)]
+    since_ms: Annotated[int, Meta(ge=0, le=1 << 53)]
+    seen_ms: Annotated[int, Meta(ge=0, le=1 << 53)]
+    hidden_ms: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    told: bool = False
+
+
+class Stays:
+    """The places of one camera where vehicles stand. Holds at most ``PLACES_MAX``.
+
+    Args:
+        zones: Those with a limit; the first that holds a vehicle's foot is its zone.
+    """
+
+    def __init__(self, zones: Sequence[WatchedZone]) -> None:
+        self._zones = tuple(zones)
+        self._limits = {zone.index: zone.limit_ms for zone in zones}
+        self._places: list[_Place] = []
+        self._last_ms: int | None = None
+
+    def watch(self, tracks: Tracks, at_ms: int) -> list[Standing]:
+        """Take one observed frame; return what has just passed its limit, and what has left after passing it.
+
+        Args:
+            tracks: All of the camera's; only motor vehicles seen in this very frame matter.
+            at_ms: UTC milliseconds. Frames that were not observed (blind, quarantined) are not given.
+        """
+        passed_ms = 0 if self._last_ms is None else min(max(0, at_ms - self._last_ms), SETTLED_MS)
+        self._last_ms = at_ms
+        boxes, labels, zones, arrived = self._inside(tracks)
+        new = self._renew(boxes, at_ms) & arrived
+        self._open(boxes[new], labels[new], zones[new], at_ms)
+        return self._told(at_ms, passed_ms)
+
+    def standing_ms(self, zone: int, at_ms: int) -> int:
+        """Return for how long, together, vehicles that still stand in ``zone`` have been over its limit."""
+        over = [max(0, min(at_ms, one.seen_ms) - one.since_ms - self._limits[zone]) for one in self._in(zone)]
+        return sum(over)
+
+    def checkpoint(self) -> bytes:
+        """Return the places as bytes: boxes and times."""
+        return msgspec.msgpack.encode(self._places)
+
+    def restore(self, data: bytes) -> None:
+        """Take up the places of a checkpoint; they are bridged as if hidden meanwhile.
+
+        Raises:
+            StaysRejectedError: Damaged.
+        """
+        try:
+            places = msgspec.msgpack.decode(data, type=Annotated[list[_Place], Meta(max_length=PLACES_MAX)])
+        except (msgspec.DecodeError, RecursionError):
+            message = "the checkpoint of standing vehicles is damaged; their time starts anew"
+            raise StaysRejectedError(message) from None
+        self._places = [one for one in places if one.zone in self._limits and _is_box(one.box)]
+
+    def _in(self, zone: int) -> list[_Place]:
+        return [one for one in self._places if one.zone == zone]
+
+    def _inside(
+        self, tracks: Tracks
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return boxes, labels, zones and ever-moved of the vehicles seen in a watched zone."""
+        motor = tracks.seen & np.isin(tracks.labels, [int(label) for label in MOTOR])
+        boxes, labels = tracks.boxes[motor].astype(np.float64), tracks.labels[motor]
+        feet = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] * 0.9 + boxes[:, 1] * 0.1], axis=1)
+        zones = np.full(len(boxes), -1, np.int64)
+        for zone in reversed(self._zones):
+            zones[inside(zone.polygon, feet)] = zone.index
+        held = zones >= 0
+        return boxes[held], labels[held], zones[held], tracks.moved[motor][held]
+
+    def _renew(self, boxes: npt.NDArray[np.float64], at_ms: int) -> npt.NDArray[np.bool_]:
+        """Give each place the box that covers it best; return which boxes stand nowhere yet."""
+        unmatched = np.ones(len(boxes), bool)
+        if not self._places or not len(boxes):
+            return unmatched
+        shared = overlaps(np.array([one.box for one in self._places]), boxes)
+        while shared.size and shared.max() >= SAME_PLACE:
+            place, box = np.unravel_index(int(shared.argmax()), shared.shape)
+            one = self._places[place]
+            followed = (1 - FOLLOW) * np.array(one.box) + FOLLOW * boxes[box]
+            one.box = (float(followed[0]), float(followed[1]), float(followed[2]), float(followed[3]))
+            one.seen_ms, one.hidden_ms = at_ms, 0
+            unmatched[box] = False
+            shared[place, :] = shared[:, box] = 0.0
+        return unmatched
+
+    def _open(
+        self,
+        boxes: npt.NDArray[np.float64],
+        labels: npt.NDArray[np.int8],
+        zones: npt.NDArray[np.int64],
+        at_ms: int,
+    ) -> None:
+        for box, label, zone in zip(boxes.tolist(), labels.tolist(), zones.tolist(), strict=True):
+            if len(self._places) < PLACES_MAX:
+                self._places.append(_Place(tuple(box), zone, label, at_ms, at_ms))
+
+    def _told(self, at_ms: int, passed_ms: int) -> list[Standing]:
+        told, kept = [], []
+        for one in self._places:
+            one.hidden_ms += 0 if one.seen_ms == at_ms else passed_ms
+            settled = one.seen_ms - one.since_ms >= SETTLED_MS
+            if one.hidden_ms > (HIDDEN_MS if settled else 2 * passed_ms):
+                if one.told:
+                    told.append(_standing(one, over=True))
+                continue
+            if not one.told and one.seen_ms - one.since_ms > self._limits[one.zone]:
+                one.told = True
+                told.append(_standing(one, over=False))
+            kept.append(one)
+        self._places = kept
+        return told
+
+
+def inside(polygon: npt.NDArray[np.float64], points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Tell which points lie in a polygon (even-odd rule; Shimrat, 1962).
+
+    Args:
+        polygon: float64, shape ``(n, 2)``.
+        points: float64, shape ``(m, 2)``.
+    """
+    x, y = points[:, 0, None], points[:, 1, None]
+    ax, ay = polygon[:, 0], polygon[:, 1]
+    bx, by = np.roll(ax, -1), np.roll(ay, -1)
+    straddles = (ay > y) != (by > y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left_of = x < (bx - ax) * (y - ay) / (by - ay) + ax
+    crossings: npt.NDArray[np.int64] = (straddles & left_of).sum(axis=1)
+    odd: npt.NDArray[np.bool_] = crossings % 2 == 1
+    return odd
+
+
+def _standing(place: _Place, *, over: bool) -> Standing:
+    return Standing(place.zone, Label(place.label), place.since_ms, place.seen_ms, over)
+
+
+def _is_box(box: tuple[float, float, float, float]) -> bool:
+    x1, y1, x2, y2 = box
+    return -BEYOND <= x1 < x2 <= 1 + BEYOND and -BEYOND <= y1 < y2 <= 1 + BEYOND
