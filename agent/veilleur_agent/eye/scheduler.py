@@ -9,11 +9,8 @@ the machine cannot keep up, every camera keeps the same share of the rate it ask
 """
 
 import threading
-from collections import deque
 from collections.abc import Collection
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from veilleur_agent.eye.records import Detections, RawFrame
@@ -38,6 +35,27 @@ class Frames(Protocol):
         ...
 
 
+class Look(Protocol):
+    """One frame being looked at."""
+
+    @property
+    def frame(self) -> RawFrame:
+        """Which."""
+        ...
+
+    def is_done(self, wait_s: float) -> bool:
+        """Tell whether ``result`` would answer at once; waits for that at most ``wait_s``."""
+        ...
+
+    def result(self) -> Detections:
+        """Wait for what is found, and make room for another frame."""
+        ...
+
+    def abandon(self) -> None:
+        """Forget it, and make room for another frame."""
+        ...
+
+
 class Looks(Protocol):
     """What looks at frames: a ``Detector``."""
 
@@ -46,7 +64,7 @@ class Looks(Protocol):
         """How many at once."""
         ...
 
-    def submit(self, frame: RawFrame) -> Future[Detections]:
+    def begin(self, frame: RawFrame) -> Look:
         """Begin to look at a frame."""
         ...
 
@@ -99,7 +117,9 @@ class Turns:
 
 
 class Scheduler:
-    """Gives the detector frames and hands on what it finds. Holds one frame per camera, those being looked at.
+    """Gives the detector frames and hands on what it finds. Holds the frames being looked at, one per camera.
+
+    All of it but ``wake`` belongs to one thread.
 
     Args:
         detector: Looks at the frames.
@@ -109,26 +129,22 @@ class Scheduler:
         self._detector = detector
         self._turns = Turns()
         self._captures: dict[str, Frames] = {}
-        self._looking: set[str] = set()
-        self._done: deque[tuple[RawFrame, Future[Detections]]] = deque()
-        self._changed = threading.Condition()
+        self._looks: dict[str, Look] = {}  # oldest first
+        self._woken = threading.Event()
 
     def add(self, capture: Frames, fps: float) -> None:
         """Take the frames of ``capture`` from now on, ``fps`` a second where the machine can."""
-        with self._changed:
-            self._captures[capture.camera] = capture
-            self._turns.add(capture.camera, fps)
+        self._captures[capture.camera] = capture
+        self._turns.add(capture.camera, fps)
 
     def remove(self, camera: str) -> None:
         """Take no more frames of ``camera``; the one being looked at still comes."""
-        with self._changed:
-            del self._captures[camera]
-            self._turns.remove(camera)
+        del self._captures[camera]
+        self._turns.remove(camera)
 
     def wake(self) -> None:
         """Look again whose turn it is: a camera has a new frame, or its state has changed; safe from any thread."""
-        with self._changed:
-            self._changed.notify()
+        self._woken.set()
 
     def next(self, wait_s: float) -> Analysed | None:
         """Return the next frame that was looked at, None when there is none within ``wait_s`` seconds or when woken.
@@ -138,33 +154,43 @@ class Scheduler:
         Raises:
             BaseException: A bug in a camera's thread, in the detector or in its decoder.
         """
-        with self._changed:
-            self._dispatch()
-            if not self._done:
-                self._changed.wait(wait_s)
-                self._dispatch()
-            if not self._done:
-                return None
-            frame, future = self._done.popleft()
-            self._looking.discard(frame.camera)
-            self._dispatch()
+        self._woken.clear()
+        self._dispatch()
+        if not self._looks:
+            self._woken.wait(wait_s)
+            return None
+        look = self._finished(wait_s)
+        if look is None:
+            return None
+        del self._looks[look.frame.camera]
         try:
-            return Analysed(frame, future.result(), None)
+            analysed = Analysed(look.frame, look.result(), None)
         except (TransientError, RejectedError) as fault:
-            return Analysed(frame, None, fault)
+            analysed = Analysed(look.frame, None, fault)
+        self._dispatch()
+        return analysed
+
+    def close(self) -> None:
+        """Abandon what is being looked at."""
+        for look in self._looks.values():
+            look.abandon()
+        self._looks.clear()
+
+    def _finished(self, wait_s: float) -> Look | None:
+        """Return a look that is done, the oldest if need be after waiting for it."""
+        for look in self._looks.values():
+            if look.is_done(0.0):
+                return look
+        # Whatever becomes fresh meanwhile waits for this one: 13 ms at most, and no thread has to be woken for it.
+        oldest = next(iter(self._looks.values()))
+        return oldest if oldest.is_done(wait_s) else None
 
     def _dispatch(self) -> None:
         """Begin to look at frames while there is room for them."""
-        while len(self._looking) < self._detector.in_flight:
-            ready = [name for name, one in self._captures.items() if name not in self._looking and one.has_frame]
+        while len(self._looks) < self._detector.in_flight:
+            ready = [name for name, one in self._captures.items() if name not in self._looks and one.has_frame]
             camera = self._turns.next(ready)
             frame = None if camera is None else self._captures[camera].take()
             if camera is None or frame is None:
                 return
-            self._looking.add(camera)
-            self._detector.submit(frame).add_done_callback(partial(self._finish, frame))
-
-    def _finish(self, frame: RawFrame, future: Future[Detections]) -> None:
-        with self._changed:
-            self._done.append((frame, future))
-            self._changed.notify()
+            self._looks[camera] = self._detector.begin(frame)

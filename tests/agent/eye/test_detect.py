@@ -1,5 +1,6 @@
 """The detector on pictures whose contents are known, through the real inference path."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -72,14 +73,22 @@ def test_no_more_frames_are_held_than_are_looked_at(detector) -> None:
         assert drawn <= number + detector.in_flight
 
 
-def test_frames_submitted_from_many_cameras_each_get_their_own_answer(detector) -> None:
-    pairs = [
-        (label, detector.submit(a_frame(with_sprite(a_street(*size), label, BOX))))
-        for label in Label
-        for size in ((640, 384), (768, 576), (352, 288))
-    ]
-    for label, future in pairs:
-        assert future.result().labels.tolist() == [label]
+def test_frames_of_many_cameras_each_get_their_own_answer(detector) -> None:
+    sizes = itertools.cycle(((640, 384), (768, 576), (352, 288)))
+    for labels in itertools.islice(itertools.permutations(Label, detector.in_flight), 0, None, 9):
+        frames = [a_frame(with_sprite(a_street(*next(sizes)), label, BOX)) for label in labels]
+        looks = [detector.begin(frame) for frame in frames]
+        assert [look.frame for look in looks] == frames
+        assert [look.result().labels.tolist() for look in reversed(looks)] == [[label] for label in reversed(labels)]
+        assert detector._idle.qsize() == detector.in_flight
+
+
+def test_what_is_broken_off_leaves_the_detector_as_it_was(detector) -> None:
+    looked = detector.detect_each(a_frame(a_street(), number=number) for number in range(10))
+    next(looked)
+    looked.close()
+    assert detector._idle.qsize() == detector.in_flight
+    assert detector.detect(a_frame(with_sprite(a_street(), Label.CAR, BOX))).labels.tolist() == [Label.CAR]
 
 
 def test_what_is_no_picture_is_an_error_and_never_an_empty_street(detector) -> None:
@@ -90,28 +99,49 @@ def test_what_is_no_picture_is_an_error_and_never_an_empty_street(detector) -> N
 def test_an_answer_that_cannot_be_read_is_an_error_and_never_an_empty_street() -> None:
     with Detector(sprite_package()) as broken:
         for _ in range(broken.in_flight):
-            lane = broken._lanes.get()
+            lane = broken._idle.get()
             lane._outputs = {"colour": np.full((1, 1, 192, 320), np.nan, np.float32)}
-            broken._lanes.put(lane)
+            broken._idle.put(lane)
         with pytest.raises(ModelOutputError):
             broken.detect(a_frame(a_street()))
 
 
-def test_a_computation_that_fails_is_an_error_and_the_next_frame_is_looked_at() -> None:
-    class Failing:
-        def start_async(self) -> None:
-            raise RuntimeError("/secret/path: out of memory")
+class Failing:
+    """A request whose computation cannot be started, or fails on the way."""
 
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def fail(self, step: str) -> bool:
+        if step == self.step:
+            raise RuntimeError("/secret/path: out of memory")
+        return True
+
+    def start_async(self) -> None:
+        self.fail("start")
+
+    def wait_for(self, _wait_ms: int) -> bool:
+        return self.fail("run")
+
+    def wait(self) -> None:
+        self.fail("run")
+
+
+@pytest.mark.parametrize("step", ["start", "run"])
+def test_a_computation_that_fails_is_an_error_and_the_next_frame_is_looked_at(step) -> None:
     with Detector(sprite_package()) as failing:
-        lanes = [failing._lanes.get() for _ in range(failing.in_flight)]
+        lanes = [failing._idle.get() for _ in range(failing.in_flight)]
         requests = [lane._request for lane in lanes]
         for lane in lanes:
-            lane._request = Failing()
-            failing._lanes.put(lane)
+            lane._request = Failing(step)
+            failing._idle.put(lane)
+        look = failing.begin(a_frame(a_street()))
+        assert look.is_done(0.0)
         with pytest.raises(DetectorFailedError) as caught:
-            failing.detect(a_frame(a_street()))
+            look.result()
         assert "secret" not in str(caught.value)
         assert caught.value.__context__ is None
+        failing.begin(a_frame(a_street())).abandon()
         for lane, request in zip(lanes, requests, strict=True):
             lane._request = request
         assert failing.detect(a_frame(with_sprite(a_street(), Label.CAR, BOX))).labels.tolist() == [Label.CAR]

@@ -1,8 +1,8 @@
 """Fair shares of one detector: drop, never a backlog."""
 
 import itertools
+import threading
 from collections import Counter, deque
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -37,27 +37,44 @@ class Camera:
         return self._given.popleft() if self._given else None
 
 
+class Glance:
+    """A frame being looked at, finished when it is told to."""
+
+    def __init__(self, frame: RawFrame, looker: "Looker") -> None:
+        self.frame = frame
+        self.error: BaseException | None = None
+        self.done = False
+        self._looker = looker
+
+    def is_done(self, _wait_s: float) -> bool:
+        return self.done
+
+    def result(self) -> Detections:
+        assert self.done, "nobody waits in a test"
+        self._looker.begun.remove(self)
+        if self.error is not None:
+            raise self.error
+        return no_detections()
+
+    def abandon(self) -> None:
+        self._looker.begun.remove(self)
+
+
 class Looker:
     """A detector that finishes frames when it is told to."""
 
     def __init__(self, in_flight: int = 2) -> None:
         self.in_flight = in_flight
-        self.begun: deque[tuple[RawFrame, Future[Detections]]] = deque()
+        self.begun: list[Glance] = []
         self.most = 0
 
-    def submit(self, frame: RawFrame) -> Future[Detections]:
-        future: Future[Detections] = Future()
-        self.begun.append((frame, future))
+    def begin(self, frame: RawFrame) -> Glance:
+        self.begun.append(Glance(frame, self))
         self.most = max(self.most, len(self.begun))
-        return future
+        return self.begun[-1]
 
     def finish(self, place: int = 0, error: BaseException | None = None) -> None:
-        _, future = self.begun[place]
-        del self.begun[place]
-        if error is None:
-            future.set_result(no_detections())
-        else:
-            future.set_exception(error)
+        self.begun[place].done, self.begun[place].error = True, error
 
 
 def served(scheduler: Scheduler, looker: Looker, turns: int) -> Counter[str]:
@@ -161,6 +178,27 @@ def test_a_frame_that_could_not_be_looked_at_says_why_and_is_no_empty_street() -
     assert len(looker.begun) == 1, "the camera goes on"
 
 
+def test_what_is_being_looked_at_is_given_up_at_the_end() -> None:
+    looker = Looker()
+    scheduler = Scheduler(looker)
+    scheduler.add(Camera("a"), 5)
+    scheduler.add(Camera("b"), 5)
+    scheduler.next(0.0)
+    scheduler.close()
+    assert looker.begun == []
+
+
+def test_a_camera_that_wakes_the_scheduler_is_served_without_waiting() -> None:
+    looker = Looker()
+    scheduler = Scheduler(looker)
+    camera = Camera("a", [])
+    scheduler.add(camera, 5)
+    waker = threading.Timer(0.05, scheduler.wake)
+    waker.start()
+    assert scheduler.next(60.0) is None
+    waker.join()
+
+
 def test_a_bug_in_the_detector_ends_the_process() -> None:
     looker = Looker()
     scheduler = Scheduler(looker)
@@ -197,7 +235,7 @@ def test_two_cameras_share_the_real_detector() -> None:
             scheduler.add(Camera(camera, given_frames), 5)
         while sum(map(len, seen.values())) < 20:
             analysed = scheduler.next(20.0)
-            assert analysed is not None
+            assert analysed is not None, "woken by nobody, so it waited twenty seconds"
             assert analysed.detections is not None
             assert analysed.detections.labels.tolist() == [Label[analysed.frame.camera.upper()]]
             seen[analysed.frame.camera].append(analysed.frame.number)
