@@ -19,6 +19,8 @@ ASPECT = 16 / 9
 START_MS = 1_700_000_000_000
 WALK = 0.8
 """Heights per second: 1.4 m/s of somebody 1.75 m tall."""
+MEET_S = 3 / WALK
+"""When somebody who starts three heights from the line gets there."""
 
 
 @dataclass(frozen=True)
@@ -197,3 +199,70 @@ def tally(crossings: Sequence[Crossing]) -> tuple[int, int]:
     """Return how many went left to right, and right to left."""
     rightward = sum(one.direction is Direction.LEFT_TO_RIGHT for one in crossings)
     return rightward, len(crossings) - rightward
+
+
+def swaying(start_s: float, count: int) -> tuple[tuple[float, float, float], ...]:
+    return tuple((start_s + number / 2, 0.0, 0.05 * (-1) ** number) for number in range(count))
+
+
+def swapped_at(across: float) -> list[Walk]:
+    """Two who meet ``across`` the line and leave with each other's id."""
+    there = Walk(((0, 0, across - 3), (2 * MEET_S, 0, across + 3)), ids=((0, 1), (MEET_S, 2)))
+    back = Walk(((0, 0.1, across + 3), (2 * MEET_S, 0.1, across - 3)), ids=((0, 2), (MEET_S, 1)))
+    return [there, back]
+
+
+def crowd(there: int, back: int, seed: int = 5) -> list[Walk]:
+    """So many each way within twelve seconds, a body's width apart from those abreast of them."""
+    rng = np.random.default_rng(seed)
+    walks = []
+    for number in range(there + back):
+        way = -1 if number < there else 1
+        along, drift, start_s = rng.uniform(-2, 2), rng.uniform(-0.3, 0.3), rng.uniform(0, 12)
+        walks.append(straight((along, 3.0 * way), (along + drift, -3.0 * way), start_s=start_s))
+    return walks
+
+
+Torture = dict[str, tuple[list[Walk], tuple[int, int]]]
+
+
+def torture() -> Torture:
+    """Return, by name, walks and how many of them go left to right and right to left."""
+    return {
+        "over": ([straight((0, -3), (0, 3))], (1, 0)),
+        "back": ([straight((0, 3), (0, -3))], (0, 1)),
+        "at-a-slant": ([straight((-2, -2), (2, 2))], (1, 0)),
+        "u-turn-over-and-back": ([straight((0, -3), (0, 1.2), (0.3, 1.2), (0.3, -3))], (1, 1)),
+        "turns-before-the-line": ([straight((0, -3), (0, -0.5), (0.3, -0.5), (0.3, -3))], (0, 0)),
+        "loiters-on-it-and-goes-back": ([Walk(((0, 0, -3), *swaying(3.75, 40), (27, 0, -3)))], (0, 0)),
+        "loiters-on-it-and-goes-over": ([Walk(((0, 0, -3), *swaying(3.75, 40), (27, 0, 3)))], (1, 0)),
+        "stands-on-it": ([Walk(((0, 0, 0), (60, 0, 0)))], (0, 0)),
+        "flickers": ([straight((0, -3), (0, 3), seen_share=0.6)], (1, 0)),
+        "hidden-1s": ([straight((0, -3), (0, 3), hidden=((3.25, 4.25),))], (1, 0)),
+        "hidden-2s": ([straight((0, -3), (0, 3), hidden=((2.75, 4.75),))], (1, 0)),
+        "born-on-it": ([straight((0, 0), (0, 3))], (0, 0)),
+        "born-just-before-it": ([straight((0, -0.35), (0, 3))], (1, 0)),
+        "born-just-beyond-it": ([straight((0, 0.35), (0, 3))], (0, 0)),
+        "lost-just-beyond-it": ([straight((0, -3), (0, 0.1))], (1, 0)),
+        "lost-on-it-under-way": ([straight((0, -3), (0, -0.05))], (1, 0)),
+        "lost-on-it-standing": ([Walk(((0, 0, -3), (3.7, 0, -0.05), (9, 0, -0.05)))], (0, 0)),
+        "lost-well-before-it": ([straight((0, -3), (0, -1))], (0, 0)),
+        "three-side-by-side": ([straight((x, -3), (x, 3)) for x in (-0.45, 0, 0.45)], (3, 0)),
+        "walks-along-it": ([straight((-3, -0.4), (3, -0.4))], (0, 0)),
+        "passes-its-end": ([straight((-3.5, -3), (-3.5, 3))], (0, 0)),
+        "goes-round-its-end": ([straight((-1, -2), (-3.5, -1), (-3.5, 1), (0, 2), (0, -2))], (0, 1)),
+        "new-id-on-it": ([straight((0, -3), (0, 3), ids=((0, 1), (3.75, 7)))], (1, 0)),
+        "new-id-once-hidden": ([straight((0, -3), (0, 3), ids=((0, 1), (3.75, 7)), hidden=((3.1, 4.4),))], (1, 0)),
+        "new-id-on-it-and-back": ([straight((0, -3), (0, 0), (0, -3), ids=((0, 1), (3.75, 7)))], (0, 0)),
+        "no-id": ([straight((0, -3), (0, 3), ids=((0, -1),))], (0, 0)),
+        "ids-swapped-on-it": (swapped_at(0.0), (1, 1)),
+        "ids-swapped-in-the-band": (swapped_at(-0.15), (1, 1)),
+        "ids-swapped-near-it": (swapped_at(0.3), (1, 1)),
+        "ids-swapped-far-from-it": (swapped_at(1.5), (1, 1)),
+        "fast-car": ([straight((0, -9), (0, 9), speed=8, label=Label.CAR)], (1, 0)),
+        "two-abreast-each-way": (
+            [straight((x, -3), (x, 3)) for x in (-0.5, 0.5)] + [straight((x, 3), (x, -3)) for x in (0.0, 1.0)],
+            (2, 2),
+        ),
+        "crowd": (crowd(12, 9), (12, 9)),
+    }

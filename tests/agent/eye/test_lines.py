@@ -6,63 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from count_builders import ASPECT, START_MS, WALK, Walk, World, straight, tally, tracks_of
+from count_builders import ASPECT, MEET_S, START_MS, Walk, World, straight, swapped_at, tally, torture, tracks_of
 from veilleur_agent.eye.lines import LINGER_MS, LineCounter
 from veilleur_agent.eye.records import Crossing, Tracks
 from veilleur_contracts.messages import Direction, Label
 from veilleur_contracts.site import Line
 
 EVERYTHING = frozenset(Label)
+TORTURE = torture()
 HORIZONTAL, VERTICAL, OBLIQUE, BACKWARD = 0.0, math.pi / 2, 0.6, math.pi
-MEET_S = 3 / WALK
-
-
-def swaying(start_s: float, count: int) -> tuple[tuple[float, float, float], ...]:
-    return tuple((start_s + number / 2, 0.0, 0.05 * (-1) ** number) for number in range(count))
-
-
-def swapped_at(across: float) -> list[Walk]:
-    """Two who meet ``across`` the line and leave with each other's id."""
-    there = Walk(((0, 0, across - 3), (2 * MEET_S, 0, across + 3)), ids=((0, 1), (MEET_S, 2)))
-    back = Walk(((0, 0.1, across + 3), (2 * MEET_S, 0.1, across - 3)), ids=((0, 2), (MEET_S, 1)))
-    return [there, back]
-
-
-WALKS = [
-    pytest.param([straight((0, -3), (0, 3))], (1, 0), id="over"),
-    pytest.param([straight((0, 3), (0, -3))], (0, 1), id="back"),
-    pytest.param([straight((-2, -2), (2, 2))], (1, 0), id="at-a-slant"),
-    pytest.param([straight((0, -3), (0, 1.2), (0.3, 1.2), (0.3, -3))], (1, 1), id="u-turn-over-and-back"),
-    pytest.param([straight((0, -3), (0, -0.5), (0.3, -0.5), (0.3, -3))], (0, 0), id="turns-before-the-line"),
-    pytest.param([Walk(((0, 0, -3), *swaying(3.75, 40), (27, 0, -3)))], (0, 0), id="loiters-on-it-and-goes-back"),
-    pytest.param([Walk(((0, 0, -3), *swaying(3.75, 40), (27, 0, 3)))], (1, 0), id="loiters-on-it-and-goes-over"),
-    pytest.param([Walk(((0, 0, 0), (60, 0, 0)))], (0, 0), id="stands-on-it"),
-    pytest.param([straight((0, -3), (0, 3), seen_share=0.6)], (1, 0), id="flickers"),
-    pytest.param([straight((0, -3), (0, 3), hidden=((3.25, 4.25),))], (1, 0), id="hidden-1s"),
-    pytest.param([straight((0, -3), (0, 3), hidden=((2.75, 4.75),))], (1, 0), id="hidden-2s"),
-    pytest.param([straight((0, 0), (0, 3))], (0, 0), id="born-on-it"),
-    pytest.param([straight((0, -0.35), (0, 3))], (1, 0), id="born-just-before-it"),
-    pytest.param([straight((0, 0.35), (0, 3))], (0, 0), id="born-just-beyond-it"),
-    pytest.param([straight((0, -3), (0, 0.1))], (1, 0), id="lost-just-beyond-it"),
-    pytest.param([straight((0, -3), (0, -0.05))], (1, 0), id="lost-on-it-under-way"),
-    pytest.param([Walk(((0, 0, -3), (3.7, 0, -0.05), (9, 0, -0.05)))], (0, 0), id="lost-on-it-standing"),
-    pytest.param([straight((0, -3), (0, -1))], (0, 0), id="lost-well-before-it"),
-    pytest.param([straight((x, -3), (x, 3)) for x in (-0.45, 0, 0.45)], (3, 0), id="three-side-by-side"),
-    pytest.param([straight((-3, -0.4), (3, -0.4))], (0, 0), id="walks-along-it"),
-    pytest.param([straight((-3.5, -3), (-3.5, 3))], (0, 0), id="passes-its-end"),
-    pytest.param([straight((-1, -2), (-3.5, -1), (-3.5, 1), (0, 2), (0, -2))], (0, 1), id="goes-round-its-end"),
-    pytest.param([straight((0, -3), (0, 3), ids=((0, 1), (3.75, 7)))], (1, 0), id="new-id-on-it"),
-    pytest.param(
-        [straight((0, -3), (0, 3), ids=((0, 1), (3.75, 7)), hidden=((3.1, 4.4),))], (1, 0), id="new-id-once-hidden"
-    ),
-    pytest.param([straight((0, -3), (0, 0), (0, -3), ids=((0, 1), (3.75, 7)))], (0, 0), id="new-id-on-it-and-back"),
-    pytest.param([straight((0, -3), (0, 3), ids=((0, -1),))], (0, 0), id="no-id"),
-    pytest.param(swapped_at(0.0), (1, 1), id="ids-swapped-on-it"),
-    pytest.param(swapped_at(-0.15), (1, 1), id="ids-swapped-in-the-band"),
-    pytest.param(swapped_at(0.3), (1, 1), id="ids-swapped-near-it"),
-    pytest.param(swapped_at(1.5), (1, 1), id="ids-swapped-far-from-it"),
-    pytest.param([straight((0, -9), (0, 9), speed=8, label=Label.CAR)], (1, 0), id="fast-car"),
-]
 
 
 def counted(world: World, walks: list[Walk], labels: frozenset[Label] = EVERYTHING) -> list[Crossing]:
@@ -83,8 +35,9 @@ def counted(world: World, walks: list[Walk], labels: frozenset[Label] = EVERYTHI
         pytest.param(BACKWARD, id="backward"),
     ],
 )
-@pytest.mark.parametrize(("walks", "expected"), WALKS)
-def test_counts_who_went_over_and_nobody_else(walks, expected, angle, fps) -> None:
+@pytest.mark.parametrize("name", TORTURE)
+def test_counts_who_went_over_and_nobody_else(name, angle, fps) -> None:
+    walks, expected = TORTURE[name]
     world = World(angle=angle, fps=fps, jitter_ms=8)
     assert tally(counted(world, walks)) == expected
 
