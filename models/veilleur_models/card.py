@@ -134,7 +134,7 @@ class FileProof(Record, frozen=True):
 
 
 class Built(Record, frozen=True):
-    """What the build adds to a catalogue card: the precision it shipped, the files it wrote, the code that wrote them."""
+    """What the build adds to a catalogue card: the precision it shipped, its files, and the code that made them."""
 
     precision: Literal["FP32", "INT8"]
     openvino: Text

@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,7 @@ def extract(archive: Path, wanted: Wanted) -> dict[str, bytes]:
         raise SourceRejectedError(f"{wanted.title} is larger than {ARCHIVE_LIMIT_BYTES} bytes: refused")
     try:
         found = _from_tar(archive, wanted) if archive.suffix == ".tgz" else _from_zip(archive, wanted)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise SourceRejectedError(f"{wanted.title} arrived as a broken archive: build again") from error
     for file in wanted.files:
         content = found.get(file.path)

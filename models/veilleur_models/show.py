@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -17,10 +18,12 @@ def accuracy_of(card: Card) -> Accuracy | None:
 
 def list_table(cards: Sequence[tuple[Card, bool]]) -> Table:
     """One row per model; the flag says whether it is built."""
-    table = Table(caption="AP50 as the card gives it; latency on the machine that built it, one thread")
+    table = Table(
+        box=box.SIMPLE_HEAD, caption="AP50 as the card gives it; latency on the machine that built it, one thread"
+    )
     table.add_column("model", no_wrap=True)
     for title in ("finds", "input", "built as", "AP50", "latency"):
-        table.add_column(title, no_wrap=title != "built as")
+        table.add_column(title, no_wrap=True)
     table.add_column("licence", overflow="fold")
     for card, is_built in cards:
         accuracy = accuracy_of(card)

@@ -89,7 +89,7 @@ def graph_of(model: bytes, weights: bytes) -> Graph:
         }
         entries = [entry for group in document["weightsManifest"] for entry in group["weights"]]
         constants, used = _constants_of(entries, weights)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SourceRejectedError(f"the TensorFlow.js graph cannot be read ({type(error).__name__})") from error
     if used != len(weights):
         raise SourceRejectedError(f"the TensorFlow.js graph uses {used} of {len(weights)} bytes of weights")

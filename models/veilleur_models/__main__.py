@@ -1,0 +1,5 @@
+"""``python -m veilleur_models`` is ``veilleur-models``."""
+
+from veilleur_models.cli import main
+
+main()
