@@ -3,7 +3,8 @@
     Child ── stdout: one line "ready" ──▶ whoever started it      its log: a file; its last lines are shown on failure
           ◀─ stdin: closed when the parent goes, however it goes
 
-Every child leads a process group of its own, so that ending it ends what it started, and only that.
+Every child leads a process group of its own, so that ending it ends what it started, and only that. Start children from
+the main thread: a tied child ends with the thread that started it.
 """
 
 import contextlib
@@ -90,7 +91,7 @@ class Child:
             sink = sys.stderr.fileno() if log is None else stack.enter_context(log.open("ab"))
             try:
                 self._process = subprocess.Popen(
-                    list(command),
+                    [*tie(), *command],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE if speaks else sink,
                     stderr=sink,
@@ -193,6 +194,12 @@ class Child:
         for pipe in (self._process.stdin, self._output):
             if pipe is not None:
                 pipe.close()
+
+
+def tie() -> list[str]:
+    """Return what makes the kernel end a child when this process is killed, where util-linux is there to ask for it."""
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

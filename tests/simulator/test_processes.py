@@ -1,3 +1,5 @@
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -5,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from veilleur_simulator.errors import PartFailedError
-from veilleur_simulator.processes import Child, tail_of, wait_until
+from veilleur_simulator.processes import Child, tail_of, tie, wait_until
 
 WITHIN_S = 10.0
 
@@ -52,6 +54,24 @@ def test_ending_it_ends_what_it_started_and_nothing_else(tmp_path: Path, way: st
     finally:
         child.kill()
         bystander.kill()
+
+
+@pytest.mark.skipif(not tie(), reason="no setpriv here: util-linux is not installed")
+def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import time
+from pathlib import Path
+from veilleur_simulator.processes import Child
+child = Child("part", [{sys.executable!r}, "-c", "import time; time.sleep(600)"], Path({str(tmp_path / "log")!r}))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    with Child("parent", python(code), tmp_path / "parent", speaks=True) as parent:
+        grandchild = int(parent.line(WITHIN_S))
+        is_tied = Path(f"/proc/{grandchild}/cmdline")  # setpriv has done its work once the program itself runs
+        wait_until(lambda: is_tied.read_text(encoding="utf-8").startswith(sys.executable), WITHIN_S, "a tied child")
+        os.kill(parent.pid, signal.SIGKILL)
+        wait_until(lambda: not is_there(grandchild), WITHIN_S, "the end of the grandchild")
 
 
 def test_what_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
