@@ -11,7 +11,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from veilleur_simulator.errors import BrokerUnavailableError, PartFailedError
 from veilleur_simulator.processes import LOOPBACK, Child, free_port, module_command, wait_until
@@ -45,6 +45,20 @@ log_type warning
 log_type notice
 connection_messages false
 """
+
+
+def kind_of(name: str | None) -> Kind | None:
+    """Read the name of a kind of broker.
+
+    Raises:
+        BrokerUnavailableError: There is no such kind.
+    """
+    for kind in get_args(Kind):
+        if name == kind:
+            return kind  # type: ignore[no-any-return]  # one of the names in Kind
+    if name is not None:
+        raise BrokerUnavailableError(f"there is no broker called {name}; use mosquitto or amqtt")
+    return None
 
 
 class Broker:

@@ -15,7 +15,8 @@ from rich.table import Table
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.errors import RejectedError, TransientError
 from veilleur_simulator import rtsp_process
-from veilleur_simulator.demo import Outcome, Show, play
+from veilleur_simulator.broker import kind_of
+from veilleur_simulator.demo import Outcome, Show, Wish, play
 from veilleur_simulator.errors import PartFailedError
 from veilleur_simulator.film import write_film
 from veilleur_simulator.h264 import read_film
@@ -69,6 +70,9 @@ def rtsp(
 def demo(
     seconds: Annotated[float | None, typer.Option(min=1.0, help="Stop by itself after so long; else Ctrl-C.")] = None,
     source: Annotated[Path | None, typer.Option(help="A recorded clip of your own instead of the fetched one.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="mosquitto or amqtt; else Mosquitto where it is installed.")
+    ] = None,
     *,
     headless: Annotated[bool, typer.Option("--headless", help="Print one JSON summary on stdout.")] = False,
 ) -> None:
@@ -78,7 +82,7 @@ def demo(
     """
     console = Console(stderr=True)
     with console.status("starting") as status:
-        outcome = play(source, seconds, _show(console, status), SystemClock())
+        outcome = play(Wish(source, seconds, kind_of(broker)), _show(console, status), SystemClock())
     balance = outcome.balance
     if headless:
         _say(msgspec.json.encode(outcome.summary()).decode())

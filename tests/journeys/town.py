@@ -190,7 +190,7 @@ class Town:
             return store.execute(query).fetchall()
 
     def _child(self, name: str, command: list[str], *, speaks: bool = False) -> Child:
-        environment = {"TMPDIR": str(self.temporary), "HOME": str(self.folder)}
+        environment = {"TMPDIR": str(self.temporary), "HOME": str(self.folder), "VEILLEUR_TRUST_CLOCK": "true"}
         return Child(name, command, self.folder / f"{name}.log", speaks=speaks, environment=environment)
 
 

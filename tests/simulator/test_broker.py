@@ -6,7 +6,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from veilleur_simulator.broker import Broker, Kind, broker_in, mosquitto_path
+from veilleur_simulator.broker import Broker, Kind, broker_in, kind_of, mosquitto_path
 from veilleur_simulator.errors import BrokerUnavailableError
 from veilleur_simulator.processes import wait_until
 
@@ -82,6 +82,12 @@ def test_a_port_that_is_taken_is_told_with_the_last_lines(tmp_path: Path, kind: 
         broker = Broker(tmp_path, kind, port=taken.getsockname()[1])
         with pytest.raises(BrokerUnavailableError, match=r"no broker came up at mqtt://127\.0\.0\.1"):
             broker.start()
+
+
+def test_an_unknown_kind_of_broker_is_refused() -> None:
+    assert [kind_of(name) for name in ("mosquitto", "amqtt", None)] == ["mosquitto", "amqtt", None]
+    with pytest.raises(BrokerUnavailableError, match="no broker called rabbit; use mosquitto or amqtt"):
+        kind_of("rabbit")
 
 
 def test_a_broker_that_does_not_run_says_so(tmp_path: Path) -> None:
