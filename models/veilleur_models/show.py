@@ -19,7 +19,10 @@ def accuracy_of(card: Card) -> Accuracy | None:
 def list_table(cards: Sequence[tuple[Card, bool]]) -> Table:
     """One row per model; the flag says whether it is built."""
     table = Table(
-        box=box.SIMPLE_HEAD, caption="AP50 as the card gives it; latency on the machine that built it, one thread"
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption="AP50 as the card gives it; latency on the machine that built it, one thread",
     )
     table.add_column("model", no_wrap=True)
     for title in ("finds", "input", "built as", "AP50", "latency"):

