@@ -10,6 +10,10 @@ WINDOW_BYTES: Final = 104
 """A CrossingWindow of six labels in its link envelope, every field at its largest."""
 TECHNICAL_BYTES: Final = 75
 """A CameraHealth in its link envelope, every field at its largest."""
+ROLL_UP_BYTES: Final = 45
+"""A RollUp in its link envelope, every field at its largest."""
+ROLL_UPS_PER_DAY: Final = 2 * 2 * 25
+"""For each line: persons and bicycles, both ways, each hour and each day."""
 CONTEXT_BYTES: Final = 1024
 TECHNICAL_PER_MINUTE: Final = 1.5
 """One each minute and one change of state every other; past that, a change is told by the next message."""
@@ -32,8 +36,9 @@ class Budget:
 
 
 def budget_of(lines: int, window_s: int) -> Budget:
-    """Return what a camera with ``lines`` lines needs on the link for its windows, health and context."""
-    rate = lines * WINDOW_BYTES / window_s + TECHNICAL_PER_MINUTE * TECHNICAL_BYTES / 60
+    """Return what a camera with ``lines`` lines needs on the link for its windows, roll-ups, health and context."""
+    windows = WINDOW_BYTES / window_s + ROLL_UP_BYTES * ROLL_UPS_PER_DAY / DAY_S
+    rate = lines * windows + TECHNICAL_PER_MINUTE * TECHNICAL_BYTES / 60
     at_once = 4 * CONTEXT_BYTES + lines * WINDOW_BYTES + TECHNICAL_AT_ONCE * TECHNICAL_BYTES
     return Budget(rate, at_once + round(rate * BACKLOG_S))
 

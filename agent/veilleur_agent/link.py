@@ -36,6 +36,7 @@ from veilleur_contracts.messages import (
     DocumentReady,
     Gap,
     Received,
+    RollUp,
 )
 
 RESEND_AFTER_S: Final = 2.0
@@ -208,7 +209,7 @@ class Allowances:
         match record:
             case Context(camera=camera) | CameraHealth(camera=camera):
                 bucket = self._buckets.get(camera, self._others)
-            case CrossingWindow(context=number):
+            case CrossingWindow(context=number) | RollUp(context=number):
                 bucket = self._buckets.get(self._camera_of.get(number, ""), self._others)
             case _:
                 bucket = self._others

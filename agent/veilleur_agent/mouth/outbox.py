@@ -277,7 +277,7 @@ class Outbox:
                 victims.append(row)
                 freed += row[3] + ROW_BYTES
             self._drop(victims, GapReason.OUTBOX_FULL)
-            if self._bytes <= wanted:
+            if self._bytes <= self._bounds.bytes_max:
                 return
 
     def _drop(self, victims: Sequence[tuple[int, int, int, int]], reason: GapReason) -> None:

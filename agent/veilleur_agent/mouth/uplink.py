@@ -50,9 +50,8 @@ MqttVersion = Literal["auto", "5", "3.1.1"]
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is and how to be let in."""
+    """How to be let in by the broker; where it is comes from box, because a mouth looks up no names."""
 
-    host: str
     port: int
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -81,6 +80,7 @@ class Uplink:
         controller: Who answers for the box's cameras.
         box: The box.
         tell: Says a registered event.
+        lost: Asks for the broker's addresses to be looked up again.
         clock: For waiting.
         patience: How long to wait for what.
     """
@@ -93,6 +93,7 @@ class Uplink:
         controller: str,
         box: str,
         tell: Callable[..., None],
+        lost: Callable[[], None],
         clock: Clock,
         patience: Patience | None = None,
     ) -> None:
@@ -101,7 +102,8 @@ class Uplink:
         self._box = box
         self._shelf = shelf
         self._tell = tell
-        self._clock = clock
+        self._lost = lost
+        self._addresses: tuple[str, ...] = ()
         self._patience = patience or Patience()
         self._in_flight = InFlight(self._patience, clock)
         self._more = asyncio.Event()
@@ -109,6 +111,10 @@ class Uplink:
         self._speaks_5 = broker.version != "3.1.1"
         self._failures = 0
         self._told: str | None = None
+
+    def lead_to(self, addresses: tuple[str, ...]) -> None:
+        """Take note of where the broker is, from the next connection on."""
+        self._addresses = addresses
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -135,12 +141,16 @@ class Uplink:
         if reason != self._told:
             self._tell("uplink.lost", reason=reason, code=error.code)
             self._told = reason
+        self._lost()
         longest_s = min(self._patience.retry_max_s, self._patience.retry_s * 2.0 ** min(self._failures - 1, 16))
         await asyncio.sleep(longest_s * random.SystemRandom().uniform(0.5, 1.0))
 
     async def _session(self) -> None:
         """Connect, listen for acknowledgements, and carry until the connection is lost."""
-        async with _client_of(self._broker, self._box, speaks_5=self._speaks_5) as client:
+        if not self._addresses:
+            raise BrokerUnreachableError("nobody knows where the broker is")
+        address = self._addresses[self._failures % len(self._addresses)]
+        async with _client_of(self._broker, address, self._box, speaks_5=self._speaks_5) as client:
             codes = await client.subscribe(down_topic(self._controller, self._box, Down.ACK), qos=1)
             _check_granted(codes)
             self._tell("uplink.connected", mqtt=5 if self._speaks_5 else 3, failures=self._failures)
@@ -228,12 +238,12 @@ def _end_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _client_of(broker: Broker, box: str, *, speaks_5: bool) -> _Client:
+def _client_of(broker: Broker, address: str, box: str, *, speaks_5: bool) -> _Client:
     session: dict[str, Any] = (
         {"clean_start": True} if speaks_5 else {"clean_session": True}
     )  # each is the other's error
     return _Client(
-        broker.host,
+        address,
         broker.port,
         username=broker.user,
         password=broker.password,

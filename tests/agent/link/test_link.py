@@ -12,6 +12,7 @@ from msgspec import Raw
 from box_builders import HandClock, a_context, a_health, a_window
 from veilleur_agent.budget import (
     CONTEXT_BYTES,
+    ROLL_UP_BYTES,
     TECHNICAL_BYTES,
     WINDOW_BYTES,
     Budget,
@@ -40,6 +41,7 @@ from veilleur_contracts.messages import (
     DocumentReady,
     Gap,
     Received,
+    RollUp,
 )
 
 WIDE = Budget(1e9, 1_000_000_000)
@@ -281,7 +283,10 @@ def test_the_sizes_the_budget_counts_with_are_the_largest_there_are() -> None:
     high = 0xFFFF_FFFF_FFFF
     assert len(encode(Carried(high, high, Raw(encode_record(window))))) == WINDOW_BYTES
     assert len(encode(Carried(high, high, Raw(encode_record(health))))) == TECHNICAL_BYTES
-    assert CONTEXT_BYTES == 1024
+    roll_up = RollUp(most, most, 86_400, 63, 5, 1, 1_000_000)
+    assert len(encode(Carried(high, high, Raw(encode_record(roll_up))))) == ROLL_UP_BYTES
+    context = Context("c" * 32, "30189", *["0" * 16] * 3, (0, 1, 2, 3, 4, 5), ("l" * 24,) * 16, ("z" * 24,) * 16)
+    assert len(encode(Carried(high, high, Raw(encode_record(context))))) <= CONTEXT_BYTES
 
 
 def test_a_full_day_of_honest_windows_stays_within_the_budget() -> None:
@@ -291,6 +296,7 @@ def test_a_full_day_of_honest_windows_stays_within_the_budget() -> None:
         clock.advance(900)
         assert all(bucket.take(WINDOW_BYTES) for _ in range(16))
         assert all(bucket.take(TECHNICAL_BYTES) for _ in range(22))
+        assert all(bucket.take(ROLL_UP_BYTES) for _ in range(16))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.integers(1, 5000)), max_size=200))

@@ -101,13 +101,24 @@ class Speaker:
         self.shelf = shelf
         self.told: list[tuple[str, dict[str, object]]] = []
         self.uplink = Uplink(
-            broker, shelf, controller="ville", box="gare-01", tell=self._tell, clock=clock, patience=QUICK
+            broker,
+            shelf,
+            controller="ville",
+            box="gare-01",
+            tell=self._tell,
+            lost=self._lost,
+            clock=clock,
+            patience=QUICK,
         )
+        self.times_lost = 0
         self._said = 0
         self.task: asyncio.Task[None] | None = None
 
     def _tell(self, event: str, **values: object) -> None:
         self.told.append((event, values))
+
+    def _lost(self) -> None:
+        self.times_lost += 1
 
     async def say(self, windows: int) -> None:
         first, self._said = self._said + 1, self._said + windows
@@ -140,7 +151,8 @@ class Speaker:
 @asynccontextmanager
 async def speaking(path: Path, host: str, port: int, version: MqttVersion = "auto") -> AsyncIterator[Speaker]:
     shelf = await Shelf.open(path, Bounds(), SystemClock())
-    speaker = Speaker(shelf, Broker(host, port, version=version), SystemClock())
+    speaker = Speaker(shelf, Broker(port, version=version), SystemClock())
+    speaker.uplink.lead_to((host,))
     task = speaker.task = asyncio.create_task(speaker.uplink.run(), name="uplink")
     try:
         yield speaker
@@ -313,6 +325,18 @@ async def test_where_nothing_listens_it_is_told_once_and_tried_again(tmp_path: P
     async with speaking(tmp_path / "o.sqlite", "127.0.0.1", free_port()) as one:
         await one.until(lambda: one.uplink._failures >= 3)
     assert one.told == [("uplink.lost", {"reason": "unreachable", "code": 0})]
+    assert one.times_lost >= 3
+
+
+async def test_a_broker_whose_name_leads_nowhere_is_waited_for(mosquitto, tmp_path) -> None:
+    ledger = Ledger()
+    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+        one.uplink.lead_to(())
+        await one.say(5)
+        await one.until(lambda: one.times_lost >= 2)
+        one.uplink.lead_to(("127.0.0.1",))
+        await one.until_empty()
+    assert ledger.windows() == [1, 2, 3, 4, 5]
 
 
 def test_repeated_acknowledgements_of_the_same_number_are_no_progress() -> None:

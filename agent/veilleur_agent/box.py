@@ -1,0 +1,248 @@
+"""The parent: starts eye and mouth, looks names up for them, restarts them, and stops them in order.
+
+               ┌── control ──▶ eye ═══ link ═══▶ mouth ◀── control ──┐
+    box ───────┤   (both ends of the link stay open here)            ├─── box
+               └── stdout, stderr: registered events only ◀──────────┘
+
+Holds no frame and no connection. What ends when is decided here alone: first the eye, which closes its windows and
+waits until the mouth has them, then the mouth, which waits for the fleet.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+from veilleur_agent.control import (
+    BROKER_NAME,
+    Addresses,
+    ControlMessage,
+    FromChild,
+    LinkCut,
+    LinkReopened,
+    Numbered,
+    Ready,
+    Refused,
+    RefusedReason,
+    Resolve,
+    Tallied,
+)
+from veilleur_agent.events import Tell
+from veilleur_agent.keeper import ChildKind, Keeper, Pace
+from veilleur_agent.link import link_pair
+from veilleur_agent.preflight import Plan, StartRefusedError, lock_state
+from veilleur_agent.resolver import Resolver
+from veilleur_agent.tally import Tally
+from veilleur_contracts.clock import Clock
+
+EYE_STOP_S: Final = 10.0
+GRACE_S: Final = 5.0
+TALLY_EVERY_S: Final = 0.5
+
+SENTENCES: Final = {
+    RefusedReason.SITE: "the site changed while it was being read: start again",
+    RefusedReason.MODEL: "the model {model} does not pass its own checks: build it again with veilleur-models build",
+    RefusedReason.SECRETS: "{subject}: its password cannot be read: check that the file of secrets has mode 600, "
+    "belongs to the user of the eye, and holds an entry of that name",
+    RefusedReason.WINDOW: "{subject}: its windows are shorter than the policy asks for: lengthen site.window_s",
+    RefusedReason.BENCH: "{subject}: the bench policy holds only for files and the simulator's own streams",
+    RefusedReason.STATE: "the state folder cannot be written: check its owner and the space on its disk",
+    RefusedReason.OUTBOX_NEWER: "the outbox was made by a newer agent: install that one, or give another --state",
+}
+
+
+class Box:
+    """One agent, from its start to its end.
+
+    Args:
+        plan: What was checked.
+        tell: The log.
+        clock: For watching.
+        pace: How long children may take.
+    """
+
+    def __init__(self, plan: Plan, tell: Tell, clock: Clock, pace: Pace | None = None) -> None:
+        self._plan = plan
+        self._tell = tell
+        self._clock = clock
+        self._eye_link, self._mouth_link = link_pair()
+        hosts = {**plan.hosts(), BROKER_NAME: (plan.broker.host, plan.broker.port)}
+        self._resolver = Resolver(hosts, clock)
+        self._questions: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
+        is_bench = plan.permissions.profile == "bench"
+        self._tally = Tally(plan.site.camera, plan.state / "tally.json") if is_bench else None
+        self._cut: set[str] = set()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        settings = plan.settings
+        eye = ChildKind("eye", "veilleur_agent.eye", self._eye_link, settings.eye_uid, self._first_for_eye)
+        mouth = ChildKind("mouth", "veilleur_agent.mouth", self._mouth_link, settings.mouth_uid, self._first_for_mouth)
+        self.eye = self._keeper(eye, self._eye_said, self._eye_ended, pace)
+        self.mouth = self._keeper(mouth, self._mouth_said, self._mouth_ended, pace)
+
+    async def run(self) -> int:
+        """Work until SIGINT or SIGTERM; return the exit code.
+
+        Raises:
+            StartRefusedError: A child cannot do what it is asked; the sentence says why.
+        """
+        lock = lock_state(self._plan.state)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            await self._resolver.look_up_all()
+            self._tell_start()
+            async with asyncio.TaskGroup() as tasks:
+                helpers = [
+                    tasks.create_task(self._answer(), name="box.answer"),
+                    tasks.create_task(self._write_tally(), name="box.tally"),
+                ]
+                kept = [tasks.create_task(one.keep(), name=f"box.{one.kind.name}") for one in (self.mouth, self.eye)]
+                await self._stop.wait()
+                clean = await self._wind_up()
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.wait(kept)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            self._eye_link.close()
+            self._mouth_link.close()
+            os.close(lock)
+        self._put_tally()
+        self._check_refusals()
+        self._tell("box.stopped", is_clean=clean)
+        return 0
+
+    def stop(self) -> None:
+        """Begin to stop; asked a second time, wait for nothing more."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    def _keeper(
+        self, kind: ChildKind, told: Callable[[FromChild], None], ended: Callable[[], None], pace: Pace | None
+    ) -> Keeper:
+        return Keeper(kind, told=told, ended=ended, tell=self._tell, clock=self._clock, pace=pace)
+
+    def _tell_start(self) -> None:
+        plan = self._plan
+        self._tell(
+            "box.started",
+            box=plan.site.site.box,
+            profile=plan.permissions.profile,
+            cameras=len(plan.site.camera),
+            link_bytes_per_day_max=plan.leak_bytes_per_day(),
+        )
+        for name in self._resolver.names():
+            if not self._resolver.known(name):
+                self._tell("address.unknown", name=name)
+
+    def _first_for_eye(self) -> tuple[ControlMessage, ...]:
+        cameras = (name for name in self._resolver.names() if name != BROKER_NAME)
+        return (self._plan.eye_start(), *(Addresses(name, self._resolver.known(name)) for name in cameras))
+
+    def _first_for_mouth(self) -> tuple[ControlMessage, ...]:
+        return (self._plan.mouth_start(self._resolver.known(BROKER_NAME)),)
+
+    def _eye_said(self, message: FromChild) -> None:
+        match message:
+            case Tallied() if self._tally is not None:
+                self._tally.add(message)
+            case Resolve(name=name) if name != BROKER_NAME:
+                self._ask(name)
+            case LinkCut(reason=reason):
+                self._cut_off(self.mouth, reason.value)
+            case Refused():
+                self._consider(self.eye)
+            case Ready():
+                self._tell("child.ready", child="eye")
+
+    def _mouth_said(self, message: FromChild) -> None:
+        match message:
+            case Numbered() if self._tally is not None:
+                self._tally.add_numbers(message)
+            case Resolve(name=name) if name == BROKER_NAME:
+                self._ask(name)
+            case LinkCut(reason=reason):
+                self._cut_off(self.eye, reason.value)
+            case Refused():
+                self._consider(self.mouth)
+            case Ready():
+                self._tell("child.ready", child="mouth")
+
+    def _cut_off(self, peer: Keeper, reason: str) -> None:
+        """End a child that misbehaved on the link; the other listens again once it is gone."""
+        self._tell("link.peer_cut", child=peer.kind.name, reason=reason)
+        self._cut.add(peer.kind.name)
+        peer.kill()
+        if peer.pid is None:
+            (self._eye_ended if peer is self.eye else self._mouth_ended)()
+
+    def _eye_ended(self) -> None:
+        if self._tally is not None:
+            self._tally.eye_ended()
+        if "eye" in self._cut:
+            self._cut.discard("eye")
+            self.mouth.say(LinkReopened())
+
+    def _mouth_ended(self) -> None:
+        if "mouth" in self._cut:
+            self._cut.discard("mouth")
+            self.eye.say(LinkReopened())
+
+    def _consider(self, child: Keeper) -> None:
+        """Give up when a child refuses at its very first start; later, the last good state may come back."""
+        if not child.was_ready:
+            self.stop()
+
+    def _check_refusals(self) -> None:
+        for child in (self.eye, self.mouth):
+            if child.refusal is not None and not child.was_ready:
+                subject = child.refusal.subject
+                sentence = SENTENCES[child.refusal.reason]
+                where = f"camera {subject}" if subject else "the agent"
+                raise StartRefusedError(sentence.format(model=self._plan.settings.model, subject=where))
+
+    def _ask(self, name: str) -> None:
+        with contextlib.suppress(asyncio.QueueFull):  # it will be asked again
+            self._questions.put_nowait(name)
+
+    async def _answer(self) -> None:
+        """Look up again what children cannot reach."""
+        while True:
+            name = await self._questions.get()
+            addresses = await self._resolver.look_up(name)
+            if addresses is not None:
+                (self.mouth if name == BROKER_NAME else self.eye).say(Addresses(name, addresses))
+
+    async def _write_tally(self) -> None:
+        while True:
+            self._put_tally()
+            await asyncio.sleep(TALLY_EVERY_S)
+
+    def _put_tally(self) -> None:
+        if self._tally is not None and self._tally.is_changed:
+            try:
+                self._tally.write()
+            except OSError:
+                self._tell("tally.refused")
+
+    async def _wind_up(self) -> bool:
+        """Stop the eye, then the mouth; tell whether both ended by themselves."""
+        async with asyncio.TaskGroup() as tasks:
+            hurry = tasks.create_task(self._end_at_once(), name="box.hurry")
+            eye_ended = await self.eye.stop(EYE_STOP_S, GRACE_S)
+            mouth_ended = await self.mouth.stop(self._plan.settings.drain_s, GRACE_S)
+            hurry.cancel()
+        return eye_ended and mouth_ended and not self._hurry.is_set()
+
+    async def _end_at_once(self) -> None:
+        await self._hurry.wait()
+        self._tell("box.hurried")
+        self.eye.kill()
+        await asyncio.sleep(0)
+        self.mouth.kill()

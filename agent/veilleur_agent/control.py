@@ -1,0 +1,284 @@
+"""What box and its children tell each other: closed messages over one socket pair with each child, none with a picture.
+
+    box ──EyeStart · Addresses · LinkReopened · Stop────▶ eye    ──┐
+    box ──MouthStart · Addresses · LinkReopened · Stop──▶ mouth  ──┤
+    box ◀── Ready · Beat · Refused · Resolve · LinkCut · Tallied · Numbered · Ended ──┘
+
+The first message a child reads is its start; passwords travel here and nowhere else, so that they stand in no argument
+and no environment. When box goes, the pair closes and the child ends.
+"""
+
+import socket
+from enum import StrEnum
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from veilleur_agent.link import CutReason, LinkCutError, read_packet
+from veilleur_contracts.errors import RejectedError
+from veilleur_contracts.ids import CameraId, Sha256, Slug, VersionText
+
+CONTROL_BYTES_MAX: Final = 65_536
+ADDRESSES_MAX: Final = 8
+BROKER_NAME: Final = "broker"
+"""What the mouth's own address goes by; no camera's addresses are ever sent to the mouth."""
+
+Natural = Annotated[int, Meta(ge=0, le=1 << 53)]
+Path = Annotated[str, Meta(min_length=1, max_length=4096)]
+Text = Annotated[str, Meta(max_length=512)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Profile = Literal["bench", "strictest"]
+
+
+class RefusedReason(StrEnum):
+    """Why a child cannot do what it is asked; box makes a sentence of it."""
+
+    SITE = "site"
+    MODEL = "model"
+    SECRETS = "secrets"
+    WINDOW = "window"
+    BENCH = "bench"
+    STATE = "state"
+    OUTBOX_NEWER = "outbox-newer"
+
+
+class ControlMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A thing that is said between box and a child."""
+
+
+class EyeStart(ControlMessage, frozen=True, tag=1):
+    """All the eye is given; the rest it reads and verifies itself.
+
+    Attributes:
+        site: The site document.
+        site_sha256: Of its bytes, so that both speak of the same.
+        state: Folder that the eye alone writes.
+        models: Folder of built models.
+        model: Which one.
+        secrets: File of camera passwords that only the eye reads.
+        profile: The policy in force.
+        bench_token: The simulator's one-time token.
+        trusts_clock: Whether the clock counts as set, whatever the kernel says.
+    """
+
+    site: Path
+    site_sha256: Sha256
+    state: Path
+    models: Path
+    model: Slug
+    secrets: Path | None
+    profile: Profile
+    bench_token: Text | None
+    trusts_clock: bool
+
+    def __repr__(self) -> str:
+        """Show nothing: it holds a token."""
+        return "EyeStart(…)"
+
+
+class CameraBudget(ControlMessage, frozen=True, tag=2):
+    """What one camera may say on the link."""
+
+    camera: CameraId
+    rate_bytes_s: Annotated[float, Meta(ge=0.0, le=1e6)]
+    burst_bytes: Natural
+
+
+class MouthStart(ControlMessage, frozen=True, tag=3):
+    """All the mouth is given.
+
+    Attributes:
+        agent: Version of the agent, said in Birth.
+        box: Name of the box.
+        controller: Who answers for its cameras.
+        state: Folder that the mouth alone writes.
+        profile: Said in Birth.
+        host: The broker, as a person wrote it.
+        addresses: Where that is, resolved by box.
+        port: Its port.
+        user: Account.
+        password: Its password.
+        version: Of MQTT.
+        budgets: What each camera may say on the link.
+        outbox_bytes_max: Bound of the outbox.
+        outbox_age_max_s: Bound of its age.
+    """
+
+    agent: VersionText
+    box: Slug
+    controller: Slug
+    state: Path
+    profile: Profile
+    host: Text
+    addresses: Annotated[tuple[Text, ...], Meta(max_length=ADDRESSES_MAX)]
+    port: Port
+    user: Text | None
+    password: Text | None
+    version: Literal["auto", "5", "3.1.1"]
+    budgets: Annotated[tuple[CameraBudget, ...], Meta(max_length=64)]
+    outbox_bytes_max: Natural
+    outbox_age_max_s: Natural
+
+    def __repr__(self) -> str:
+        """Show nothing: it holds a password."""
+        return "MouthStart(…)"
+
+
+class Addresses(ControlMessage, frozen=True, tag=4):
+    """Where a name leads now: a camera's for the eye, the broker's for the mouth; none: it leads nowhere."""
+
+    name: Slug
+    addresses: Annotated[tuple[Text, ...], Meta(max_length=ADDRESSES_MAX)]
+
+
+class LinkReopened(ControlMessage, frozen=True, tag=5):
+    """The peer that was cut off is gone; throw away what it left and listen again."""
+
+
+class Stop(ControlMessage, frozen=True, tag=6):
+    """Finish and end, within so many milliseconds."""
+
+    within_ms: Natural
+
+
+class Ready(ControlMessage, frozen=True, tag=10):
+    """Everything is loaded; the work begins."""
+
+
+class Beat(ControlMessage, frozen=True, tag=11):
+    """The main loop still turns."""
+
+
+class Refused(ControlMessage, frozen=True, tag=12):
+    """It cannot be done, and trying again would not help."""
+
+    reason: RefusedReason
+    subject: Slug | None
+
+
+class LinkCut(ControlMessage, frozen=True, tag=13):
+    """The peer on the link did what no peer of ours does."""
+
+    reason: CutReason
+
+
+class Resolve(ControlMessage, frozen=True, tag=14):
+    """A name should be looked up again: nobody answers where it led."""
+
+    name: Slug
+
+
+class Tallied(ControlMessage, frozen=True, tag=15):
+    """What the line counters of one camera made since the eye started; said under the bench profile alone.
+
+    Attributes:
+        camera: Which camera.
+        frames: Frames analysed.
+        fps_x10: Frames analysed per second x 10, lately.
+        counts: For each line in order, for each label in order: left to right, right to left.
+    """
+
+    camera: CameraId
+    frames: Natural
+    fps_x10: Natural
+    counts: Annotated[tuple[Annotated[tuple[Natural, ...], Meta(max_length=12)], ...], Meta(max_length=16)]
+
+
+class Numbered(ControlMessage, frozen=True, tag=16):
+    """Streams of the mouth with the last number given, and how many records nobody has acknowledged."""
+
+    streams: Annotated[dict[Natural, Natural], Meta(max_length=256)]
+    left: Natural
+
+
+class Ended(ControlMessage, frozen=True, tag=17):
+    """The last word of a child that was asked to stop."""
+
+    left: Natural
+
+
+ToEye = EyeStart | Addresses | LinkReopened | Stop
+ToMouth = MouthStart | Addresses | LinkReopened | Stop
+FromChild = Ready | Beat | Refused | LinkCut | Resolve | Tallied | Numbered | Ended
+
+_T = TypeVar("_T")
+
+
+class ControlClosedError(RejectedError):
+    """The other end of the control pair is gone, or says what cannot be understood."""
+
+
+class ControlEnd:
+    """One end of a control pair, non-blocking.
+
+    Args:
+        sock: The socket; it belongs to this end from now on.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(0)
+        self._sock = sock
+        self._waiting: list[bytes] = []
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def say(self, message: ControlMessage) -> bool:
+        """Send ``message``; return False when there is no room for it now.
+
+        Raises:
+            ControlClosedError: Nobody is there any more.
+        """
+        try:
+            self._sock.send(msgspec.msgpack.encode(message))
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            raise ControlClosedError("the control pair is closed") from None
+        return True
+
+    def hear(self, kind: "msgspec.msgpack.Decoder[_T]") -> _T | None:
+        """Return the next message, None when there is none.
+
+        Args:
+            kind: Decodes what this end may be told.
+
+        Raises:
+            ControlClosedError: Nobody is there any more, or it is no message of ours.
+        """
+        try:
+            data = read_packet(self._sock, CONTROL_BYTES_MAX)
+        except LinkCutError as error:
+            raise ControlClosedError(f"the control pair is closed: {error.reason.value}") from None
+        if data is None:
+            return None
+        try:
+            return kind.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ControlClosedError("something that is no message came over the control pair") from None
+
+
+def to_eye() -> "msgspec.msgpack.Decoder[ToEye]":
+    """Return the decoder of what the eye may be told."""
+    return msgspec.msgpack.Decoder(ToEye)
+
+
+def to_mouth() -> "msgspec.msgpack.Decoder[ToMouth]":
+    """Return the decoder of what the mouth may be told."""
+    return msgspec.msgpack.Decoder(ToMouth)
+
+
+def from_child() -> "msgspec.msgpack.Decoder[FromChild]":
+    """Return the decoder of what box may be told."""
+    return msgspec.msgpack.Decoder(FromChild)
+
+
+def control_pair() -> tuple[socket.socket, socket.socket]:
+    """Return box's and the child's end of a new control pair."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

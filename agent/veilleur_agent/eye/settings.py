@@ -1,0 +1,142 @@
+"""What the eye is given, read and verified by the eye itself: site, secrets, permissions, model."""
+
+import hashlib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from veilleur_agent.control import EyeStart, RefusedReason
+from veilleur_agent.eye.errors import EyeRefusedError
+from veilleur_contracts.policy import BENCH, STRICTEST, BenchRefusedError, Permissions, check_bench_source
+from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site, site_hash_of
+from veilleur_models.errors import ModelRejectedError
+from veilleur_models.package import ModelPackage, load
+
+SECRETS_BYTES_MAX: Final = 65_536
+PRIVATE: Final = 0o077
+HASH_DIGITS: Final = 16
+PROFILES: Final[Mapping[str, Permissions]] = {"bench": BENCH, "strictest": STRICTEST}
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """What every Context names: first 64 bits of the SHA-256 of site, policy and model."""
+
+    site: str
+    policy: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class EyeSettings:
+    """Everything one eye needs.
+
+    Attributes:
+        site: What to do.
+        permissions: What may be told.
+        trusts_clock: Whether the clock counts as set, whatever the kernel says.
+        package: The model.
+        hashes: Of all three.
+        passwords: By name of the secret.
+        checkpoint: Where to keep what must survive.
+    """
+
+    site: Site
+    permissions: Permissions
+    trusts_clock: bool
+    package: ModelPackage
+    hashes: Hashes
+    passwords: Mapping[str, str] = field(repr=False)
+    checkpoint: Path
+
+    def window_s(self, camera: Camera) -> int:
+        """Return the length of a window of ``camera``, seconds."""
+        return self.site.site.window_s or self.permissions.window_s_for(camera.label_set())
+
+
+def settings_of(start: EyeStart) -> EyeSettings:
+    """Read and verify what ``start`` names.
+
+    Raises:
+        EyeRefusedError: Something is not as box said, or not as it must be.
+    """
+    site = _site_of(start)
+    permissions = PROFILES[start.profile]
+    passwords = _passwords_of(start, site)
+    for camera in site.camera:
+        if start.profile == "bench":
+            _check_bench(camera, start.bench_token)
+        if (site.site.window_s or permissions.person_window_s) < permissions.window_s_for(camera.label_set()):
+            raise EyeRefusedError(RefusedReason.WINDOW, camera.id)
+    package = _package_of(start)
+    hashes = Hashes(
+        site=site_hash_of(site)[:HASH_DIGITS],
+        policy=_digest_of(msgspec.json.encode(permissions, order="deterministic")),
+        model=_digest_of(package.xml + package.weights),
+    )
+    trusts_clock = start.trusts_clock or start.profile == "bench"
+    checkpoint = Path(start.state) / "eye.checkpoint"
+    return EyeSettings(site, permissions, trusts_clock, package, hashes, passwords, checkpoint)
+
+
+def _digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
+
+
+def _site_of(start: EyeStart) -> Site:
+    try:
+        with Path(start.site).open("rb") as file:
+            data = file.read(SITE_BYTES_MAX + 1)
+        if hashlib.sha256(data).hexdigest() == start.site_sha256:
+            return parse_site(data, "site")
+    except (OSError, SiteRejectedError):
+        raise EyeRefusedError(RefusedReason.SITE) from None
+    raise EyeRefusedError(RefusedReason.SITE)
+
+
+def _check_bench(camera: Camera, token: str | None) -> None:
+    try:
+        is_file = "://" not in camera.source and stat.S_ISREG(Path(camera.source).stat().st_mode)
+    except OSError:
+        is_file = False
+    try:
+        check_bench_source(camera.source, is_regular_file=is_file, token=token)
+    except BenchRefusedError:
+        raise EyeRefusedError(RefusedReason.BENCH, camera.id) from None
+
+
+def _passwords_of(start: EyeStart, site: Site) -> dict[str, str]:
+    """Read the passwords of the cameras of ``site``, and no others."""
+    wanted = {camera.secret: camera.id for camera in site.camera if camera.secret is not None}
+    if not wanted:
+        return {}
+    held = {} if start.secrets is None else _read_secrets(Path(start.secrets))
+    for secret, camera in wanted.items():
+        if not isinstance(held.get(secret), str):
+            raise EyeRefusedError(RefusedReason.SECRETS, camera)
+    return {secret: str(held[secret]) for secret in wanted}
+
+
+def _read_secrets(path: Path) -> dict[str, object]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_mode & PRIVATE or found.st_uid != os.geteuid() or found.st_size > SECRETS_BYTES_MAX:
+                raise EyeRefusedError(RefusedReason.SECRETS)
+            return tomllib.loads(file.read(SECRETS_BYTES_MAX).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise EyeRefusedError(RefusedReason.SECRETS) from None
+
+
+def _package_of(start: EyeStart) -> ModelPackage:
+    try:
+        return load(Path(start.models) / start.model)
+    except ModelRejectedError:
+        raise EyeRefusedError(RefusedReason.MODEL) from None

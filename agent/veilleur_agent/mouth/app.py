@@ -1,0 +1,269 @@
+"""Build the mouth and keep it going: from the link to the disk, from the disk to the fleet.
+
+link ──intake──▶ outbox ──uplink──▶ broker        control ◀─beat, numbers── · ──stop, addresses──▶ orders
+ ▲ acknowledged after the commit
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from veilleur_agent.child import EXIT_REFUSED
+from veilleur_agent.control import (
+    BROKER_NAME,
+    Addresses,
+    Beat,
+    ControlEnd,
+    Ended,
+    LinkCut,
+    LinkReopened,
+    MouthStart,
+    Numbered,
+    Ready,
+    Refused,
+    RefusedReason,
+    Resolve,
+    Stop,
+    to_mouth,
+)
+from veilleur_agent.events import Tell
+from veilleur_agent.link import PACKETS_A_TURN, Allowances, CutReason, LinkCutError, MouthEnd, discard, others_budget
+from veilleur_agent.mouth.errors import DiskRefusedError, OutboxNewerError
+from veilleur_agent.mouth.outbox import Outbox
+from veilleur_agent.mouth.settings import MouthSettings, settings_of
+from veilleur_agent.mouth.shelf import Shelf
+from veilleur_agent.mouth.uplink import Uplink
+from veilleur_contracts.clock import Clock, SystemClock
+from veilleur_contracts.messages import CONTRACT_REVISION, Birth, Carried
+
+BEAT_EVERY_S: Final = 1.0
+EXPIRE_EVERY_S: Final = 60.0
+DISK_RETRY_S: Final = 1.0
+DISK_RETRY_MAX_S: Final = 30.0
+CUT_LOOK_EVERY_S: Final = 0.05
+STREAMS_TOLD: Final = 64
+DRAIN_LOOK_EVERY_S: Final = 0.05
+
+
+class _Stopped(Exception):  # noqa: N818  # no error: what ends the group of tasks
+    """Everything is said, or there is no more time."""
+
+
+class Mouth:
+    """One mouth, from its start to its end.
+
+    Args:
+        start: What box says.
+        control: The pair with box.
+        link: The mouth's end of the link.
+        tell: Says a registered event.
+    """
+
+    def __init__(self, start: MouthStart, control: ControlEnd, link: socket.socket, tell: Tell) -> None:
+        self._settings: MouthSettings = settings_of(start)
+        self._control = control
+        self._link = link
+        self._tell = tell
+        self._clock: Clock = SystemClock()
+        budgets = self._settings.budgets
+        self._allowances = Allowances(budgets, others_budget(budgets.values()), self._clock)
+        self._reopened = asyncio.Event()
+        self._is_idle = True
+
+    async def run(self) -> int:
+        """Work until box says stop; return the exit code.
+
+        Raises:
+            ControlClosedError: Box is gone.
+            OutboxDamagedError: The file broke while in use; the next start sets it aside.
+        """
+        settings = self._settings
+        try:
+            self._shelf = await Shelf.open(settings.outbox, settings.bounds, self._clock)
+        except OutboxNewerError:
+            return self._refuse(RefusedReason.OUTBOX_NEWER)
+        except DiskRefusedError:
+            return self._refuse(RefusedReason.STATE)
+        try:
+            await self._begin()
+            async with asyncio.TaskGroup() as tasks:
+                for name, work in (
+                    ("intake", self._take_in()),
+                    ("uplink", self._uplink.run()),
+                    ("orders", self._obey()),
+                    ("beat", self._beat()),
+                    ("expire", self._expire()),
+                ):
+                    tasks.create_task(work, name=f"mouth.{name}")
+        except* _Stopped:
+            await self._end()
+        finally:
+            await self._shelf.close()
+        return 0
+
+    def _refuse(self, reason: RefusedReason) -> int:
+        self._tell("mouth.refused", reason=reason.value)
+        self._control.say(Refused(reason, None))
+        return EXIT_REFUSED
+
+    async def _begin(self) -> None:
+        settings = self._settings
+        self._uplink = Uplink(
+            settings.broker,
+            self._shelf,
+            controller=settings.controller,
+            box=settings.box,
+            tell=self._tell,
+            lost=lambda: self._say(Resolve(BROKER_NAME)),
+            clock=self._clock,
+        )
+        self._uplink.lead_to(settings.addresses)
+        birth = Birth(self._clock.now_ms() // 1000, settings.agent, CONTRACT_REVISION, settings.profile)
+        await self._until_the_disk_lets(lambda outbox: outbox.say(birth))
+        outbox_damaged, started_ms, rows = await self._shelf.do(
+            lambda outbox: (outbox.damaged_before, outbox.started_ms, outbox.left())
+        )
+        if outbox_damaged:
+            self._tell("outbox.damaged")
+        for number, camera in (await self._shelf.do(Outbox.contexts)).items():
+            self._allowances.learn(number, camera)
+        await self._open_link()
+        self._tell("mouth.started", started_ms=started_ms, rows=rows)
+        self._say(Ready())
+
+    async def _open_link(self) -> None:
+        """Listen on the link from what is on disk, and tell the eye from where to go on."""
+        committed = await self._shelf.do(Outbox.committed)
+        self._end_of_link = MouthEnd(self._link, self._allowances, committed)
+        self._end_of_link.acknowledge(committed)
+
+    async def _take_in(self) -> None:
+        """Take what the eye says to the disk, for ever; it is acknowledged only then."""
+        while True:
+            await _readable(self._link)
+            self._is_idle = False
+            batch, cut = self._read_turn()
+            if batch:
+                await self._until_the_disk_lets(partial(Outbox.store, carried=batch))
+                self._uplink.wake()
+            if cut is None:
+                self._end_of_link.acknowledge(await self._shelf.do(Outbox.committed))
+            else:
+                await self._stay_cut(cut)
+            self._is_idle = True
+
+    def _read_turn(self) -> tuple[list[Carried], CutReason | None]:
+        batch: list[Carried] = []
+        try:
+            while len(batch) < PACKETS_A_TURN and (carried := self._end_of_link.receive()) is not None:
+                batch.append(carried)
+        except LinkCutError as error:
+            return batch, error.reason
+        return batch, None
+
+    async def _stay_cut(self, reason: CutReason) -> None:
+        """Throw away what comes until box has put another eye there."""
+        self._tell("link.cut", reason=reason.value)
+        self._say(LinkCut(reason))
+        self._reopened.clear()
+        while not self._reopened.is_set():
+            discard(self._link)
+            await asyncio.sleep(CUT_LOOK_EVERY_S)
+        discard(self._link)
+        await self._open_link()
+        self._tell("link.reopened")
+
+    async def _until_the_disk_lets(self, work: Callable[[Outbox], object]) -> None:
+        """Do ``work`` on the outbox, again and again while the disk refuses; meanwhile nothing is acknowledged."""
+        retry_s = 0.0
+        while True:
+            try:
+                await self._shelf.do(work)
+            except DiskRefusedError:
+                if not retry_s:
+                    self._tell("outbox.disk_refused")
+                retry_s = min(DISK_RETRY_MAX_S, retry_s * 2 or DISK_RETRY_S)
+                await asyncio.sleep(retry_s)
+            else:
+                if retry_s:
+                    self._tell("outbox.disk_accepted")
+                return
+
+    async def _obey(self) -> None:
+        """Do what box says."""
+        decoder = to_mouth()
+        while True:
+            await _readable(self._control)
+            while (order := self._control.hear(decoder)) is not None:
+                match order:
+                    case Stop(within_ms=within_ms):
+                        await self._drain(within_ms / 1000)
+                    case Addresses(name=name, addresses=addresses) if name == BROKER_NAME:
+                        self._uplink.lead_to(addresses)
+                    case LinkReopened():
+                        self._reopened.set()
+                    case _:
+                        pass  # for the eye, or a second start: nothing to do
+
+    async def _drain(self, within_s: float) -> None:
+        """Wait until the fleet has acknowledged everything, or the time is over.
+
+        Raises:
+            _Stopped: Always, at the end.
+        """
+        ends_at_s = self._clock.elapsed_s() + within_s
+        while self._clock.elapsed_s() < ends_at_s:
+            if self._is_idle and not await self._shelf.do(Outbox.left):
+                break
+            await asyncio.sleep(DRAIN_LOOK_EVERY_S)
+        raise _Stopped
+
+    async def _beat(self) -> None:
+        """Say that the loop turns, and how far the numbers have come."""
+        while True:
+            self._say(Beat())
+            await self._say_numbers()
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _say_numbers(self) -> int:
+        numbers, left = await self._shelf.do(lambda outbox: (outbox.last_numbers(), outbox.left()))
+        self._say(Numbered(dict(sorted(numbers.items())[-STREAMS_TOLD:]), left))
+        return left
+
+    async def _expire(self) -> None:
+        """Hold the outbox to its bound of age, and say what any bound has cost."""
+        told = 0
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            await self._until_the_disk_lets(Outbox.expire)
+            dropped = await self._shelf.do(lambda outbox: outbox.dropped)
+            if dropped > told:
+                self._tell("outbox.records_dropped", records=dropped - told)
+                told = dropped
+
+    async def _end(self) -> None:
+        left = await self._say_numbers()
+        self._tell("mouth.stopped", left=left)
+        self._say(Ended(left))
+
+    def _say(self, message: Beat | Numbered | Ended | Ready | LinkCut | Resolve) -> None:
+        self._control.say(message)  # with no room, box is not reading, and has worse to worry about
+
+
+async def _readable(end: socket.socket | ControlEnd) -> None:
+    """Wait until there is something to read."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        loop.remove_reader(end.fileno())
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(end.fileno(), wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(end.fileno())

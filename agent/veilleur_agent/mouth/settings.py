@@ -1,0 +1,39 @@
+"""What the mouth is given by box, as the values its parts are built from; it reads no environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from veilleur_agent.budget import Budget
+from veilleur_agent.control import MouthStart
+from veilleur_agent.mouth.outbox import Bounds
+from veilleur_agent.mouth.uplink import Broker
+
+
+@dataclass(frozen=True, slots=True)
+class MouthSettings:
+    """Everything one mouth needs."""
+
+    agent: str
+    box: str
+    controller: str
+    profile: str
+    outbox: Path
+    bounds: Bounds
+    broker: Broker
+    addresses: tuple[str, ...]
+    budgets: dict[str, Budget]
+
+
+def settings_of(start: MouthStart) -> MouthSettings:
+    """Return what ``start`` says."""
+    return MouthSettings(
+        agent=start.agent,
+        box=start.box,
+        controller=start.controller,
+        profile=start.profile,
+        outbox=Path(start.state) / "outbox.sqlite",
+        bounds=Bounds(start.outbox_bytes_max, start.outbox_age_max_s),
+        broker=Broker(start.port, start.user, start.password, start.version),
+        addresses=start.addresses,
+        budgets={one.camera: Budget(one.rate_bytes_s, one.burst_bytes) for one in start.budgets},
+    )

@@ -1,0 +1,264 @@
+"""Everything that can be refused before a process is started, each with one sentence.
+
+settings + site.toml ──▶ checked: sources, secrets, windows, bench, model, folders ──▶ Plan
+"""
+
+import fcntl
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from veilleur_agent.atomic import replace_file
+from veilleur_agent.budget import Budget, budget_of, leak_bytes_per_day
+from veilleur_agent.control import CameraBudget, EyeStart, MouthStart
+from veilleur_agent.link import others_budget
+from veilleur_agent.settings import AgentSettings, BrokerAddress, broker_of
+from veilleur_contracts.errors import RejectedError
+from veilleur_contracts.policy import BENCH, STRICTEST, Permissions, check_bench_source
+from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site
+
+TOKEN_BYTES_MAX: Final = 256
+PROFILES: Final = {"bench": BENCH, "strictest": STRICTEST}
+PRIVATE: Final = 0o077
+DEFAULT_PORTS: Final = {"rtsp": 554, "http": 80, "https": 443}
+
+
+class StartRefusedError(RejectedError):
+    """The agent cannot run as it is asked to; the sentence names the thing and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What box has checked and will run.
+
+    Attributes:
+        site: What the box should do.
+        settings: What it is.
+        permissions: What it may do.
+        broker: Where it speaks.
+        state: Folder of the box.
+        site_file: Copy of the site's bytes for the eye.
+        site_sha256: Of those bytes.
+        token: The simulator's one-time token.
+        budgets: What each camera may say on the link.
+    """
+
+    site: Site
+    settings: AgentSettings
+    permissions: Permissions
+    broker: BrokerAddress
+    state: Path
+    site_file: Path
+    site_sha256: str
+    token: str | None
+    budgets: dict[str, Budget]
+
+    def leak_bytes_per_day(self) -> int:
+        """Return what a hostile eye could get past the link in one day, at the very most."""
+        return leak_bytes_per_day((*self.budgets.values(), others_budget(self.budgets.values())))
+
+    def hosts(self) -> dict[str, tuple[str, int]]:
+        """Return, for each camera on a network, the name and port it is reached at."""
+        found = {}
+        for camera in self.site.camera:
+            if "://" in camera.source:
+                url = urlsplit(camera.source)
+                found[camera.id] = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
+        return found
+
+    def eye_start(self) -> EyeStart:
+        """Return what the eye is told first."""
+        secrets = self.settings.secrets
+        return EyeStart(
+            site=str(self.site_file),
+            site_sha256=self.site_sha256,
+            state=str(self.state / "eye"),
+            models=str(self.settings.model_folder.resolve()),
+            model=self.settings.model,
+            secrets=None if secrets is None else str(secrets.resolve()),
+            profile=self.settings.policy,
+            bench_token=self.token,
+            trusts_clock=self.settings.trust_clock,
+        )
+
+    def mouth_start(self, addresses: tuple[str, ...]) -> MouthStart:
+        """Return what the mouth is told first; ``addresses`` are the broker's."""
+        budgets = self.budgets.items()
+        return MouthStart(
+            agent=version("veilleur"),
+            box=self.site.site.box,
+            controller=self.site.site.controller,
+            state=str(self.state / "mouth"),
+            profile=self.settings.policy,
+            host=self.broker.host,
+            addresses=addresses,
+            port=self.broker.port,
+            user=self.broker.user,
+            password=self.broker.password,
+            version=self.settings.mqtt_version,
+            budgets=tuple(CameraBudget(camera, one.rate_bytes_s, one.burst_bytes) for camera, one in budgets),
+            outbox_bytes_max=self.settings.outbox_bytes,
+            outbox_age_max_s=self.settings.outbox_days * 86_400,
+        )
+
+
+def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
+    """Check everything and prepare the folders.
+
+    Raises:
+        RejectedError: With one sentence, of whatever it is that cannot be used.
+    """
+    data, site = _read_site(site_path)
+    token = _take_token(settings.bench_token)
+    permissions = PROFILES[settings.policy]
+    budgets = check_site_runs(site, settings, permissions, token, site_path.parent)
+    _check_model(settings)
+    _check_uids(settings)
+    broker = broker_of(settings.broker.get_secret_value())
+    state = _prepare_state(settings)
+    site_file = state / "documents" / "site.toml"
+    replace_file(site_file, data, 0o644)
+    digest = hashlib.sha256(data).hexdigest()
+    return Plan(site, settings, permissions, broker, state, site_file, digest, token, budgets)
+
+
+def check_site_runs(
+    site: Site, settings: AgentSettings, permissions: Permissions, token: str | None, beside: Path
+) -> dict[str, Budget]:
+    """Check what a site asks for against this machine and the policy; return each camera's budget on the link.
+
+    Args:
+        site: A site that holds together.
+        settings: Of this box.
+        permissions: In force.
+        token: The simulator's.
+        beside: Folder that relative paths of sources start from.
+
+    Raises:
+        RejectedError: A source that is not there, a secret nobody holds, a window too short, a street under bench.
+    """
+    budgets = {}
+    for camera in site.camera:
+        where = f"camera {camera.id}"
+        is_file = _check_source(where, camera, beside)
+        if settings.policy == "bench":
+            check_bench_source(camera.source, is_regular_file=is_file, token=token)
+        if camera.secret is not None and settings.secrets is None:
+            raise StartRefusedError(f"{where} names the secret {camera.secret}: give the file of secrets (--secrets)")
+        budgets[camera.id] = budget_of(len(camera.line), _window_s(where, camera, site, permissions))
+    if settings.secrets is not None:
+        check_private(settings.secrets, "the file of secrets")
+    return budgets
+
+
+def check_private(path: Path, what: str) -> None:
+    """Refuse a file that others may read.
+
+    Raises:
+        StartRefusedError: It is not there, no regular file, or open to group or others.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise StartRefusedError(f"{what} {path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise StartRefusedError(f"{what} {path} is not a file")
+    if stat.S_IMODE(found.st_mode) & PRIVATE:
+        raise StartRefusedError(f"{what} {path} may be read by others: run chmod 600 on it")
+
+
+def lock_state(state: Path) -> int:
+    """Claim the folder for this box; return the descriptor to keep open.
+
+    Raises:
+        StartRefusedError: Another agent has it.
+    """
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StartRefusedError(f"another agent uses {state}: stop it, or give this one its own --state") from None
+    return descriptor
+
+
+def _read_site(path: Path) -> tuple[bytes, Site]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(SITE_BYTES_MAX + 1)
+    except OSError as error:
+        raise SiteRejectedError(f"cannot read site {path}: {error.strerror}") from None
+    if len(data) > SITE_BYTES_MAX:
+        raise SiteRejectedError(f"site {path} is longer than {SITE_BYTES_MAX} bytes")
+    return data, parse_site(data, str(path))
+
+
+def _check_source(where: str, camera: Camera, beside: Path) -> bool:
+    """Tell whether the source is a regular file; refuse a path where nothing is."""
+    if "://" in camera.source:
+        return False
+    path = Path(camera.source)
+    if not path.is_absolute():
+        raise StartRefusedError(f"{where}: its source is a relative path; write it from the root, {beside}/…")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise StartRefusedError(f"{where}: its source {path} cannot be read: {error.strerror}") from None
+    return stat.S_ISREG(mode)
+
+
+def _window_s(where: str, camera: Camera, site: Site, permissions: Permissions) -> int:
+    shortest = permissions.window_s_for(camera.label_set())
+    window_s = site.site.window_s or shortest
+    if window_s < shortest:
+        raise StartRefusedError(
+            f"{where}: windows of {window_s} s are shorter than the {shortest} s that the {permissions.profile} policy "
+            f"asks for: lengthen site.window_s, or leave it out"
+        )
+    return window_s
+
+
+def _take_token(path: Path | None) -> str | None:
+    """Read the one-time token and remove it, so that it opens nothing a second time."""
+    if path is None:
+        return None
+    check_private(path, "the bench token")
+    with path.open("rb") as file:
+        data = file.read(TOKEN_BYTES_MAX + 1)
+    path.unlink()
+    token = data.decode("ascii", "replace").strip()
+    if not token or len(data) > TOKEN_BYTES_MAX or not token.isalnum():
+        raise StartRefusedError(f"the bench token {path} is not one of the simulator's")
+    return token
+
+
+def _check_model(settings: AgentSettings) -> None:
+    card = settings.model_folder / settings.model / "card.toml"
+    if not card.is_file():
+        raise StartRefusedError(f"the model {settings.model} is not built: run veilleur-models build {settings.model}")
+
+
+def _check_uids(settings: AgentSettings) -> None:
+    if (settings.eye_uid or settings.mouth_uid) and os.geteuid() != 0:
+        raise StartRefusedError("only root can give eye and mouth users of their own: leave out VEILLEUR_EYE_UID")
+
+
+def _prepare_state(settings: AgentSettings) -> Path:
+    """Make the folders: one that each child alone may enter, one that both may read."""
+    state = settings.state.resolve()
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        (state / "documents").mkdir(mode=0o755, exist_ok=True)
+        for name, uid in (("eye", settings.eye_uid), ("mouth", settings.mouth_uid)):
+            folder = state / name
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if uid is not None:
+                os.chown(folder, uid, uid)
+    except OSError as error:
+        raise StartRefusedError(f"the state folder {state} cannot be used: {error.strerror}; give --state") from None
+    return state

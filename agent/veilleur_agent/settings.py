@@ -1,0 +1,110 @@
+"""What this box is: read from the environment (prefix ``VEILLEUR_``) by the one module of the agent that may."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from veilleur_contracts.errors import RejectedError
+from veilleur_models.settings import read_settings as read_model_settings
+
+MQTT_PORT: Final = 1883
+HOST_CHARACTERS_MAX: Final = 253
+DEFAULT_MODEL: Final = "nanodet-g-640x384"
+
+
+class SettingsRejectedError(RejectedError):
+    """A setting that makes no sense; the sentence never shows a password."""
+
+
+class AgentSettings(BaseSettings):
+    """Settings of one box; every one can be given on the command line too, which wins.
+
+    Attributes:
+        state: Folder for what must survive a restart.
+        models: Folder of built models; None: where ``veilleur-models build`` puts them.
+        model: Which model looks at the frames.
+        broker: ``mqtt://[user:password@]host[:port]``.
+        mqtt_version: Of MQTT; ``auto`` tries 5, then 3.1.1.
+        policy: Which profile is in force.
+        secrets: TOML file of camera passwords that only the eye reads.
+        bench_token: File with the simulator's one-time token.
+        eye_uid: User under which the eye runs, when box runs as root.
+        mouth_uid: The same for the mouth.
+        outbox_bytes: Bound of what waits for the fleet on disk.
+        outbox_days: Bound of its age.
+        trust_clock: Whether the clock counts as set even when the kernel does not say so, as in a container or a guest
+            whose host keeps the time.
+        drain_s: How long a stop waits for the fleet to acknowledge.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VEILLEUR_", hide_input_in_errors=True, extra="ignore")
+
+    state: Path = Path("veilleur-state")
+    models: Path | None = None
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,31}$")] = DEFAULT_MODEL
+    broker: SecretStr = SecretStr(f"mqtt://127.0.0.1:{MQTT_PORT}")
+    mqtt_version: Literal["auto", "5", "3.1.1"] = "auto"
+    policy: Literal["bench", "strictest"] = "strictest"
+    secrets: Path | None = None
+    bench_token: Path | None = None
+    eye_uid: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    mouth_uid: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    outbox_bytes: Annotated[int, Field(ge=65_536, le=1 << 40)] = 256 * 1024 * 1024
+    outbox_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    trust_clock: bool = False
+    drain_s: Annotated[float, Field(ge=0.0, le=300.0)] = 10.0
+
+    @property
+    def model_folder(self) -> Path:
+        """Folder of built models."""
+        return self.models or read_model_settings().cache
+
+
+def settings_of(**given: object) -> AgentSettings:
+    """Return the settings of the environment, with what a command line gives on top; None is not given.
+
+    Raises:
+        SettingsRejectedError: A value makes no sense.
+    """
+    try:
+        return AgentSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"])
+        option = f"--{name.replace('_', '-')} (VEILLEUR_{name.upper()})"
+        raise SettingsRejectedError(f"{option}: {first['msg']}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and how to be let in."""
+
+    host: str
+    port: int
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+def broker_of(url: str) -> BrokerAddress:
+    """Read ``mqtt://[user:password@]host[:port]``.
+
+    Raises:
+        SettingsRejectedError: It is written otherwise; the sentence shows none of it, as a password may be anywhere.
+    """
+    refusal = "--broker (VEILLEUR_BROKER) is not an address; write it like mqtt://10.0.0.2:1883"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or MQTT_PORT
+    except ValueError:
+        raise SettingsRejectedError(refusal) from None
+    if parts.scheme != "mqtt" or not host or len(host) > HOST_CHARACTERS_MAX or not host.isprintable():
+        raise SettingsRejectedError(refusal)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise SettingsRejectedError(f"{refusal}; nothing follows the port")
+    user = None if parts.username is None else unquote(parts.username)
+    password = None if parts.password is None else unquote(parts.password)
+    return BrokerAddress(host, port, user, password)
