@@ -20,7 +20,7 @@ demo: setup ## Count real footage on a live page; SECONDS=60 HEADLESS=1 for one 
 
 test: setup models ## Everything: gates, then all tests, journeys with a real broker included
 	@scripts/check
-	@$(bin)/python -m pytest -m "journey or browser"
+	@$(bin)/python -m pytest -m "journey or browser or soak"
 
 check: ## The gates alone, under a minute
 	@scripts/check
