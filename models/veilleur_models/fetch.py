@@ -6,6 +6,7 @@ The clients run as they are set up on this machine (its mirror, its proxy) but r
 ``--ignore-scripts``, pip with ``--only-binary``. They get a scratch folder for their caches, so HOME stays as it was.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -208,12 +209,12 @@ def _reason_of(log: Path) -> str:
 
 
 def _size_of(folder: Path) -> int:
+    """Bytes under ``folder``; what the client moves or removes while we look is passed over, as ``os.walk`` does."""
     size = 0
-    for path in folder.rglob("*"):
-        try:
-            size += path.lstat().st_size
-        except FileNotFoundError:  # the client moves its files while we look
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(parent, name).lstat().st_size
     return size
 
 
