@@ -24,6 +24,9 @@ _ENUMS = (
     messages.CameraState,
     messages.Quality,
     messages.GapReason,
+    messages.RoadLevel,
+    messages.EventKind,
+    messages.ViewFault,
 )
 
 

@@ -29,6 +29,19 @@ EXAMPLES: Final[dict[type[m.Record], m.Record]] = {
     m.Birth: m.Birth(1_790_000_000, "0.1.0", m.CONTRACT_REVISION, "strictest"),
     m.Gap: m.Gap(17, 40, m.GapReason.OUTBOX_FULL),
     m.RollUp: m.RollUp(context_number_of(_CONTEXT), 1_789_999_200, 3600, 0, m.Label.PERSON, 1, 7),
+    m.OccupancyWindow: m.OccupancyWindow(
+        context_number_of(_CONTEXT), 1_790_000_400, 1200, 0, 97, 0, (6, 14, None, 0, 2, 5, 0, 0, 0, 1, 0, 0)
+    ),
+    m.StayWindow: m.StayWindow(
+        context_number_of(_CONTEXT), 1_790_000_400, 1200, 0, 97, 0, m.Label.CAR, (4, 9, 3, 2, 1, 0, 0, 0), 1_260
+    ),
+    m.ObjectWindow: m.ObjectWindow(context_number_of(_CONTEXT), 1_790_000_400, 1200, 0, 97, 0, 2_400),
+    m.SpeedWindow: m.SpeedWindow(context_number_of(_CONTEXT), 1_790_000_100, 900, 1, 0, 214, (241, 297, 352)),
+    m.RoadState: m.RoadState(context_number_of(_CONTEXT), 1_790_000_100, 300, 0, m.RoadLevel.HEAVY, 840, 31, 25),
+    m.StreetEvent: m.StreetEvent(
+        context_number_of(_CONTEXT), 1_790_000_100, m.EventKind.BULKY_OBJECT, 0, 1_789_998_000, 0
+    ),
+    m.ViewAlarm: m.ViewAlarm("gare-parvis", 1_790_000_100, m.ViewFault.MOVED, 34),
     m.Batch: m.Batch(_STREAM, 41, (msgspec.Raw(encode(_CONTEXT)), msgspec.Raw(encode(_WINDOW)))),
     m.Ack: m.Ack(_STREAM, 42),
     m.Published: m.Published(9001, "gare-01", _STREAM, 42, msgspec.Raw(encode(_WINDOW))),

@@ -81,6 +81,33 @@ class GapReason(IntEnum):
     OUTBOX_DAMAGED = 2
 
 
+class RoadLevel(IntEnum):
+    """State of a road from counts alone (the five levels of traffic information services)."""
+
+    FREE_FLOW = 0
+    HEAVY = 1
+    SLOW = 2
+    QUEUING = 3
+    STATIONARY = 4
+
+
+class EventKind(IntEnum):
+    """What one object did; only under an authorisation for this kind, area and date."""
+
+    STANDING_VEHICLE = 0
+    BULKY_OBJECT = 1
+    WRONG_WAY = 2
+
+
+class ViewFault(IntFlag):
+    """What is wrong with a camera's view."""
+
+    DARK = 1
+    COVERED = 2
+    DEFOCUSED = 4
+    MOVED = 8
+
+
 AtS = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF, description="UTC seconds since 1970")]
 WindowS = Annotated[int, Meta(ge=1, le=86_400, description="length of the window, seconds")]
 ContextNumber = Annotated[
@@ -172,6 +199,98 @@ class RollUp(Record, frozen=True, tag=6):
     count: Annotated[Withheld, Meta(description="nil: fewer than k, or it would give a cell away")]
 
 
+class OccupancyWindow(Record, frozen=True, tag=7):
+    """How many were in one zone at a time, over the window, by label."""
+
+    context: ContextNumber
+    at_s: AtS
+    window_s: WindowS
+    zone: Annotated[Index, Meta(description="place in Context.zones")]
+    coverage: Percent
+    quality: QualityBits
+    counts: Annotated[
+        tuple[Withheld, ...],
+        Meta(max_length=12, description="for each label in order: median, 90th percentile; nil is withheld"),
+    ]
+
+
+class StayWindow(Record, frozen=True, tag=8):
+    """Stays in one zone that ended in the window, by length; and the time stood there beyond the zone's limit."""
+
+    context: ContextNumber
+    at_s: AtS
+    window_s: WindowS
+    zone: Annotated[Index, Meta(description="place in Context.zones")]
+    coverage: Percent
+    quality: QualityBits
+    label: LabelNumber
+    counts: Annotated[
+        tuple[Withheld, ...],
+        Meta(max_length=8, description="stays under 10 s, 30 s, 1, 3, 10, 30 min, 2 h, longer; nil is withheld"),
+    ]
+    over_s: Annotated[int, Meta(ge=0, le=10_000_000, description="seconds stood beyond the limit, all together")]
+
+
+class ObjectWindow(Record, frozen=True, tag=9):
+    """How long objects have lain in one zone during the window, all together."""
+
+    context: ContextNumber
+    at_s: AtS
+    window_s: WindowS
+    zone: Annotated[Index, Meta(description="place in Context.zones")]
+    coverage: Percent
+    quality: QualityBits
+    lain_s: Annotated[int, Meta(ge=0, le=10_000_000, description="object-seconds")]
+
+
+class SpeedWindow(Record, frozen=True, tag=10):
+    """Speeds over one line in one direction during the window, motor vehicles together; nil under the least number."""
+
+    context: ContextNumber
+    at_s: AtS
+    window_s: WindowS
+    line: Annotated[Index, Meta(description="place in Context.lines")]
+    direction: Annotated[int, Meta(ge=0, le=1, description="Direction")]
+    measured: Annotated[Count, Meta(description="vehicles measured")]
+    percentiles_kmh_x10: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=3000)] | None, ...],
+        Meta(max_length=3, description="V15, V50, V85, km/h x 10; nil is withheld"),
+    ]
+
+
+class RoadState(Record, frozen=True, tag=11):
+    """State of the road in one zone, from counts alone."""
+
+    context: ContextNumber
+    at_s: AtS
+    window_s: WindowS
+    zone: Annotated[Index, Meta(description="place in Context.zones")]
+    level: Annotated[int, Meta(ge=0, le=4, description="RoadLevel")]
+    flow_per_h: Annotated[Count, Meta(description="motor vehicles per hour")]
+    occupied: Annotated[Percent, Meta(description="share of the time a vehicle was in the zone")]
+    queue_m: Annotated[int, Meta(ge=0, le=10_000, description="longest queue, metres")]
+
+
+class StreetEvent(Record, frozen=True, tag=12):
+    """Something one object did in a zone or over a line."""
+
+    context: ContextNumber
+    at_s: AtS
+    kind: Annotated[int, Meta(ge=0, le=2, description="EventKind")]
+    place: Annotated[Index, Meta(description="place in Context.zones; for WRONG_WAY in Context.lines")]
+    since_s: Annotated[AtS, Meta(description="when it began, UTC seconds since 1970")]
+    over: Annotated[int, Meta(ge=0, le=1, description="1: it has ended")]
+
+
+class ViewAlarm(Record, frozen=True, tag=13):
+    """The view of a camera is no longer what its lines were drawn on, or is again (no fault)."""
+
+    camera: CameraId
+    at_s: AtS
+    faults: Annotated[int, Meta(ge=0, le=15, description="sum of ViewFault flags; 0: it is good again")]
+    shift_permille: Annotated[int, Meta(ge=0, le=1000, description="how far it has gone, thousandths of the width")]
+
+
 class Batch(Record, frozen=True, tag=1):
     """Records ``first_seq, first_seq + 1, …`` of one stream; a Gap takes the place of all the numbers it names."""
 
@@ -219,12 +338,33 @@ class Published(Record, frozen=True, tag=1):
     record: Annotated[msgspec.Raw, Meta(description="one encoded record")]
 
 
-AnyRecord = Context | CrossingWindow | CameraHealth | Birth | Gap | RollUp
+AnyRecord = (
+    Context
+    | CrossingWindow
+    | CameraHealth
+    | Birth
+    | Gap
+    | RollUp
+    | OccupancyWindow
+    | StayWindow
+    | ObjectWindow
+    | SpeedWindow
+    | RoadState
+    | StreetEvent
+    | ViewAlarm
+)
 
 CLASS_OF: Final[dict[type[Record], MessageClass]] = {
     Context: MessageClass.STATISTICS,
     CrossingWindow: MessageClass.STATISTICS,
     RollUp: MessageClass.STATISTICS,
+    OccupancyWindow: MessageClass.STATISTICS,
+    StayWindow: MessageClass.STATISTICS,
+    ObjectWindow: MessageClass.STATISTICS,
+    SpeedWindow: MessageClass.STATISTICS,
+    RoadState: MessageClass.AGGREGATE,
+    StreetEvent: MessageClass.EVENT,
+    ViewAlarm: MessageClass.TECHNICAL,
     CameraHealth: MessageClass.TECHNICAL,
     Birth: MessageClass.TECHNICAL,
 }

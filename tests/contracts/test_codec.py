@@ -32,6 +32,13 @@ GOLDEN = {
     "Birth": "9504ce6ab13b80a5302e312e3001a9737472696374657374",
     "Gap": "9405112800",
     "RollUp": "9806ceaf301502ce6ab13860cd0e1000000107",
+    "OccupancyWindow": "9807ceaf301502ce6ab13d10cd04b00061009c060ec0000205000000010000",
+    "StayWindow": "9a08ceaf301502ce6ab13d10cd04b000610002980409030201000000cd04ec",
+    "ObjectWindow": "9809ceaf301502ce6ab13d10cd04b0006100cd0960",
+    "SpeedWindow": "980aceaf301502ce6ab13be4cd03840100ccd693ccf1cd0129cd0160",
+    "RoadState": "990bceaf301502ce6ab13be4cd012c0001cd03481f19",
+    "StreetEvent": "970cceaf301502ce6ab13be40100ce6ab133b000",
+    "ViewAlarm": "950dab676172652d706172766973ce6ab13be40822",
 }
 """Bytes as they were when each record was first released: they may never change."""
 
