@@ -15,9 +15,12 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
+from veilleur_agent.confine.errors import ConfinementError
+from veilleur_agent.confine.report import ConfinementReport, demand
 from veilleur_agent.control import (
     BROKER_NAME,
     Addresses,
+    Confined,
     ControlMessage,
     FromChild,
     LinkCut,
@@ -49,6 +52,8 @@ SENTENCES: Final = {
     RefusedReason.WINDOW: "{subject}: its windows are shorter than the policy asks for: lengthen site.window_s",
     RefusedReason.BENCH: "{subject}: the bench policy holds only for files and the simulator's own streams",
     RefusedReason.STATE: "the state folder cannot be written: check its owner and the space on its disk",
+    RefusedReason.CONFINEMENT: "a child could not give up its rights: check the kernel's log, and that the folders of "
+    "the site exist; --allow-unconfined goes on without",
     RefusedReason.OUTBOX_NEWER: "the outbox was made by a newer agent: install that one, or give another --state",
 }
 
@@ -74,6 +79,8 @@ class Box:
         is_bench = plan.permissions.profile == "bench"
         self._tally = Tally(plan.site.camera, plan.state / "tally.json") if is_bench else None
         self._cut: set[str] = set()
+        self.confinement: dict[str, ConfinementReport] = {}
+        self._unconfined: ConfinementError | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         settings = plan.settings
@@ -158,8 +165,10 @@ class Box:
                 self._cut_off(self.mouth, reason.value)
             case Refused():
                 self._consider(self.eye)
+            case Confined(report=report):
+                self._judge(self.eye, report)
             case Ready():
-                self._tell("child.ready", child="eye")
+                self._begin(self.eye)
 
     def _mouth_said(self, message: FromChild) -> None:
         match message:
@@ -171,8 +180,34 @@ class Box:
                 self._cut_off(self.eye, reason.value)
             case Refused():
                 self._consider(self.mouth)
+            case Confined(report=report):
+                self._judge(self.mouth, report)
             case Ready():
-                self._tell("child.ready", child="mouth")
+                self._begin(self.mouth)
+
+    def _judge(self, child: Keeper, report: ConfinementReport) -> None:
+        """Keep what ``child`` measured of its confinement; one that is not confined is ended, whatever it thinks."""
+        name = child.kind.name
+        self.confinement[name] = report
+        for number in report.breaches:
+            self._tell("confinement.breach_found", child=name, trial=number)
+        try:
+            demand(report, name, allow_unconfined=self._plan.settings.allow_unconfined)
+        except ConfinementError as error:
+            self._unconfined = error
+            child.kill()
+            self.stop()
+
+    def _begin(self, child: Keeper) -> None:
+        """Take note that ``child`` works; one that did not say first how it is confined is ended."""
+        if child.kind.name in self.confinement:
+            self._tell("child.ready", child=child.kind.name)
+            return
+        self._unconfined = ConfinementError(
+            f"the {child.kind.name} does not say how it is confined: reinstall the agent"
+        )
+        child.kill()
+        self.stop()
 
     def _cut_off(self, peer: Keeper, reason: str) -> None:
         """End a child that misbehaved on the link; the other listens again once it is gone."""
@@ -183,6 +218,7 @@ class Box:
             (self._eye_ended if peer is self.eye else self._mouth_ended)()
 
     def _eye_ended(self) -> None:
+        self.confinement.pop("eye", None)
         if self._tally is not None:
             self._tally.eye_ended()
         if "eye" in self._cut:
@@ -190,6 +226,7 @@ class Box:
             self.mouth.say(LinkReopened())
 
     def _mouth_ended(self) -> None:
+        self.confinement.pop("mouth", None)
         if "mouth" in self._cut:
             self._cut.discard("mouth")
             self.eye.say(LinkReopened())
@@ -200,6 +237,8 @@ class Box:
             self.stop()
 
     def _check_refusals(self) -> None:
+        if self._unconfined is not None:
+            raise StartRefusedError(str(self._unconfined))
         for child in (self.eye, self.mouth):
             if child.refusal is not None and not child.was_ready:
                 subject = child.refusal.subject

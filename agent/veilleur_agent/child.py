@@ -1,6 +1,6 @@
 """How a child of box begins and how it ends: hardened first, told by box alone, and never with a message of its own.
 
-box ──python -P -m veilleur_agent.eye CONTROL LINK──▶ settle_in ▶ first_message ▶ work ▶ 0
+box ──python -P -m veilleur_agent.eye CONTROL LINK──▶ settle_in ▶ first_message ▶ confine ▶ work ▶ 0
                                                       └── a bug: child.crashed(error, module, line) ▶ 1
 """
 
@@ -14,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from veilleur_agent.control import ControlClosedError, ControlEnd
+from veilleur_agent.confine.errors import ConfinementError
+from veilleur_agent.confine.process import apply
+from veilleur_agent.confine.profiles import Confinement
+from veilleur_agent.confine.report import demand, report_of
+from veilleur_agent.control import Confined, ControlClosedError, ControlEnd, Reach, Refused, RefusedReason
 from veilleur_agent.events import Tell
 
 EXIT_BUG: Final = 1
@@ -47,6 +51,32 @@ def sockets_of(arguments: list[str]) -> tuple[ControlEnd, socket.socket]:
     control.set_inheritable(False)
     link.set_inheritable(False)
     return ControlEnd(control), link
+
+
+def confine(confinement: Confinement, process: str, reach: Reach, control: ControlEnd, tell: Tell) -> bool:
+    """Give up every right that ``confinement`` does not name, try what must fail, and tell box what came of it.
+
+    Nothing is loaded before this that starts a thread; see ``veilleur_agent.confine``.
+
+    Returns:
+        Whether to go on.
+    """
+    try:
+        measured = apply(confinement)
+        report = report_of(measured, confinement)
+        control.say(Confined(report))
+        tell(
+            "child.confined",
+            landlock=report.landlock_version,
+            filter=report.filter_instructions,
+            trials=len(report.trials),
+            breaches=len(report.breaches),
+        )
+        demand(report, process, allow_unconfined=reach.allow_unconfined)
+    except (ConfinementError, OSError):
+        control.say(Refused(RefusedReason.CONFINEMENT, None))
+        return False
+    return True
 
 
 def first_message(control: ControlEnd, hear: Callable[[], _T | None]) -> _T:

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from veilleur_agent.confine.report import ConfinementReport
 from veilleur_agent.link import CutReason, LinkCutError, read_packet
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.ids import CameraId, Sha256, Slug, VersionText
@@ -39,12 +40,31 @@ class RefusedReason(StrEnum):
     SECRETS = "secrets"
     WINDOW = "window"
     BENCH = "bench"
+    CONFINEMENT = "confinement"
     STATE = "state"
     OUTBOX_NEWER = "outbox-newer"
 
 
 class ControlMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A thing that is said between box and a child."""
+
+
+class Reach(ControlMessage, frozen=True, tag=7):
+    """What a child may touch besides its own code and its own folder, and what it has to find shut.
+
+    Attributes:
+        ports: TCP ports it may connect to.
+        read_only: Files and folders it may read.
+        devices: Cameras plugged in.
+        others: What belongs to others.
+        allow_unconfined: Whether it goes on when it is not as confined as it must be.
+    """
+
+    ports: Annotated[tuple[Port, ...], Meta(max_length=64)]
+    read_only: Annotated[tuple[Path, ...], Meta(max_length=128)]
+    devices: Annotated[tuple[Path, ...], Meta(max_length=64)]
+    others: Annotated[tuple[Path, ...], Meta(max_length=16)]
+    allow_unconfined: bool
 
 
 class EyeStart(ControlMessage, frozen=True, tag=1):
@@ -60,6 +80,7 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
         profile: The policy in force.
         bench_token: The simulator's one-time token.
         trusts_clock: Whether the clock counts as set, whatever the kernel says.
+        reach: What it may touch.
     """
 
     site: Path
@@ -71,6 +92,7 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
     profile: Profile
     bench_token: Text | None
     trusts_clock: bool
+    reach: Reach
 
     def __repr__(self) -> str:
         """Show nothing: it holds a token."""
@@ -103,6 +125,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
         budgets: What each camera may say on the link.
         outbox_bytes_max: Bound of the outbox.
         outbox_age_max_s: Bound of its age.
+        reach: What it may touch.
     """
 
     agent: VersionText
@@ -119,6 +142,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
     budgets: Annotated[tuple[CameraBudget, ...], Meta(max_length=64)]
     outbox_bytes_max: Natural
     outbox_age_max_s: Natural
+    reach: Reach
 
     def __repr__(self) -> str:
         """Show nothing: it holds a password."""
@@ -192,6 +216,12 @@ class Numbered(ControlMessage, frozen=True, tag=16):
     left: Natural
 
 
+class Confined(ControlMessage, frozen=True, tag=18):
+    """What a child found when it tried what it must not be able to do; said before anything of it is loaded."""
+
+    report: ConfinementReport
+
+
 class Ended(ControlMessage, frozen=True, tag=17):
     """The last word of a child that was asked to stop."""
 
@@ -200,7 +230,7 @@ class Ended(ControlMessage, frozen=True, tag=17):
 
 ToEye = EyeStart | Addresses | LinkReopened | Stop
 ToMouth = MouthStart | Addresses | LinkReopened | Stop
-FromChild = Ready | Beat | Refused | LinkCut | Resolve | Tallied | Numbered | Ended
+FromChild = Confined | Ready | Beat | Refused | LinkCut | Resolve | Tallied | Numbered | Ended
 
 _T = TypeVar("_T")
 

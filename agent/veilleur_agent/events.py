@@ -67,6 +67,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "uplink.lost": {"reason": _words("refused", "unreachable"), "code": int},
     "uplink.unacknowledged": {},
     "uplink.ack_rejected": {},
+    "child.confined": {"landlock": int, "filter": int, "trials": int, "breaches": int},
     "child.crashed": {"error": ID, "module": ID, "line": int},
 }
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.budget import Budget, budget_of, leak_bytes_per_day
-from veilleur_agent.control import CameraBudget, EyeStart, MouthStart
+from veilleur_agent.control import CameraBudget, EyeStart, MouthStart, Reach
 from veilleur_agent.link import others_budget
 from veilleur_agent.settings import AgentSettings, BrokerAddress, broker_of
 from veilleur_contracts.errors import RejectedError
@@ -71,6 +71,30 @@ class Plan:
                 found[camera.id] = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
         return found
 
+    def eye_reach(self) -> Reach:
+        """Return what the eye may touch; it never grows while the eye runs, so a camera on a new port restarts it."""
+        local = [camera.source for camera in self.site.camera if "://" not in camera.source]
+        files = [source for source in local if Path(source).is_file()]
+        named = (self.site_file.parent, self.settings.model_folder.resolve(), self.settings.secrets)
+        return Reach(
+            ports=tuple(sorted({port for _, port in self.hosts().values()})),
+            read_only=(*(str(path.resolve()) for path in named if path is not None), *files),
+            devices=tuple(source for source in local if source not in files),
+            others=(str(self.state / "mouth"),),
+            allow_unconfined=self.settings.allow_unconfined,
+        )
+
+    def mouth_reach(self) -> Reach:
+        """Return what the mouth may touch."""
+        secrets = self.settings.secrets
+        return Reach(
+            ports=(self.broker.port,),
+            read_only=(),
+            devices=(),
+            others=(str(self.state / "eye"), *(() if secrets is None else (str(secrets.resolve()),))),
+            allow_unconfined=self.settings.allow_unconfined,
+        )
+
     def eye_start(self) -> EyeStart:
         """Return what the eye is told first."""
         secrets = self.settings.secrets
@@ -84,6 +108,7 @@ class Plan:
             profile=self.settings.policy,
             bench_token=self.token,
             trusts_clock=self.settings.trust_clock,
+            reach=self.eye_reach(),
         )
 
     def mouth_start(self, addresses: tuple[str, ...]) -> MouthStart:
@@ -104,6 +129,7 @@ class Plan:
             budgets=tuple(CameraBudget(camera, one.rate_bytes_s, one.burst_bytes) for camera, one in budgets),
             outbox_bytes_max=self.settings.outbox_bytes,
             outbox_age_max_s=self.settings.outbox_days * 86_400,
+            reach=self.mouth_reach(),
         )
 
 

@@ -38,6 +38,7 @@ class AgentSettings(BaseSettings):
         outbox_days: Bound of its age.
         trust_clock: Whether the clock counts as set even when the kernel does not say so, as in a container or a guest
             whose host keeps the time.
+        allow_unconfined: Whether to run where the kernel cannot confine eye and mouth; the log says so at every start.
         drain_s: How long a stop waits for the fleet to acknowledge.
     """
 
@@ -56,6 +57,7 @@ class AgentSettings(BaseSettings):
     outbox_bytes: Annotated[int, Field(ge=65_536, le=1 << 40)] = 256 * 1024 * 1024
     outbox_days: Annotated[int, Field(ge=1, le=3650)] = 30
     trust_clock: bool = False
+    allow_unconfined: bool = False
     drain_s: Annotated[float, Field(ge=0.0, le=300.0)] = 10.0
 
     @property

@@ -58,7 +58,7 @@ REFUSED: Final = (
     *("userfaultfd", "bpf", "perf_event_open", "fanotify_init", "fanotify_mark"),
     *("name_to_handle_at", "open_by_handle_at", "kexec_load", "kexec_file_load"),
     *("init_module", "finit_module", "delete_module", "reboot", "swapon", "swapoff", "quotactl", "quotactl_fd", "acct"),
-    *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "syslog"),
+    *("settimeofday", "clock_settime", "sethostname", "setdomainname", "syslog"),
     *("vhangup", "personality", "iopl", "ioperm", "modify_ldt", "uselib", "lookup_dcookie", "nfsservctl"),
     *("mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount"),
     *("fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"),

@@ -98,8 +98,6 @@ NUMBERS: Final[Mapping[str, tuple[int | None, int | None]]] = MappingProxyType(
         "acct": (163, 89),
         "settimeofday": (164, 170),
         "clock_settime": (227, 112),
-        "clock_adjtime": (305, 266),
-        "adjtimex": (159, 171),
         "sethostname": (170, 161),
         "setdomainname": (171, 162),
         "syslog": (103, 116),
