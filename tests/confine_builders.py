@@ -99,3 +99,11 @@ def run_child(
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def built_sprite_model(folder: Path) -> Path:
+    """Build the sprite detector into ``folder`` with the command people use; return its package."""
+    command = [sys.executable, "-c", "from veilleur_models.cli import main; main()", "build", "sprite"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "VEILLEUR_MODEL_CACHE": str(folder)}
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=TIME_LIMIT_S)
+    return folder / "sprite"

@@ -90,6 +90,9 @@ def run(
     bench_token: Annotated[
         Path | None, typer.Option("--bench-token", help="File with the simulator's one-time token; it is removed.")
     ] = None,
+    allow_unconfined: Annotated[
+        bool | None, typer.Option("--allow-unconfined", help="Run where the kernel cannot confine eye and mouth.")
+    ] = None,
 ) -> None:
     """Run this box until Ctrl-C or SIGTERM: count its cameras and send the counts.
 
@@ -103,6 +106,7 @@ def run(
         policy=policy,
         secrets=secrets,
         bench_token=bench_token,
+        allow_unconfined=allow_unconfined,
     )
     plan = plan_of(site, settings)
     raise typer.Exit(asyncio.run(_run_box(plan)))

@@ -2,13 +2,11 @@
 
 import errno
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from confine_builders import needs_kernel, run_child
+from confine_builders import built_sprite_model, needs_kernel, run_child
 from eye_builders import a_clip, a_walk
 from veilleur_models.settings import read_settings
 from veilleur_simulator.processes import free_port
@@ -19,11 +17,7 @@ FOOTAGE = Path(__file__).parents[4] / "shared" / "footage" / "person-bicycle-car
 
 @pytest.fixture(scope="module")
 def sprite_model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    command = [sys.executable, "-c", "from veilleur_models.cli import main; main()", "build", "sprite"]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "VEILLEUR_MODEL_CACHE": str(folder)}
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=90)
-    return folder / "sprite"
+    return built_sprite_model(tmp_path_factory.mktemp("models"))
 
 
 def counted(model: Path, clip: Path, own: Path, *, frames: int, confined: bool) -> list:
