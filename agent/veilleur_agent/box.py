@@ -33,7 +33,7 @@ from veilleur_agent.control import (
     Tallied,
 )
 from veilleur_agent.events import Tell
-from veilleur_agent.keeper import ChildKind, Keeper, Pace
+from veilleur_agent.keeper import ChildKind, Keeper, Pace, module_program
 from veilleur_agent.link import link_pair
 from veilleur_agent.preflight import Plan, StartRefusedError, lock_state
 from veilleur_agent.resolver import Resolver
@@ -84,8 +84,10 @@ class Box:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         settings = plan.settings
-        eye = ChildKind("eye", "veilleur_agent.eye", self._eye_link, settings.eye_uid, self._first_for_eye)
-        mouth = ChildKind("mouth", "veilleur_agent.mouth", self._mouth_link, settings.mouth_uid, self._first_for_mouth)
+        program = module_program("veilleur_agent.eye")
+        eye = ChildKind("eye", program, self._eye_link, settings.eye_uid, self._first_for_eye)
+        program = module_program("veilleur_agent.mouth")
+        mouth = ChildKind("mouth", program, self._mouth_link, settings.mouth_uid, self._first_for_mouth)
         self.eye = self._keeper(eye, self._eye_said, self._eye_ended, pace)
         self.mouth = self._keeper(mouth, self._mouth_said, self._mouth_ended, pace)
 

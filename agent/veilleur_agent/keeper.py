@@ -55,17 +55,22 @@ class ChildKind:
 
     Attributes:
         name: What it is called: eye or mouth.
-        module: What Python runs.
+        program: What is run; the numbers of its two sockets are added.
         link: Its end of the link.
         uid: User it runs as; None: box's own.
         first: Makes the first message it is told, and those that follow it at once.
     """
 
     name: str
-    module: str
+    program: tuple[str, ...]
     link: socket.socket
     uid: int | None
     first: Callable[[], tuple[ControlMessage, ...]]
+
+
+def module_program(module: str) -> tuple[str, ...]:
+    """Return how a module of ours is run as a child: with this interpreter, and nothing of the current folder."""
+    return (sys.executable, "-P", "-m", module)
 
 
 class Keeper:
@@ -210,7 +215,8 @@ class Keeper:
         uid = self.kind.uid
         owner = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", self.kind.module, *map(str, numbers)),
+            *self.kind.program,
+            *map(str, numbers),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

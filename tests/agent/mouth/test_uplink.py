@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,14 +12,15 @@ import pytest
 from msgspec import Raw
 
 from box_builders import HandClock, a_health, a_window
+from fleet_double import Ledger, fleet_at
 from veilleur_agent.mouth.inflight import InFlight, Patience
 from veilleur_agent.mouth.outbox import Bounds, Outbox, Parcel
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_agent.mouth.uplink import Broker, MqttVersion, Uplink
 from veilleur_contracts.clock import SystemClock
-from veilleur_contracts.codec import decode_batch, decode_record, encode
-from veilleur_contracts.messages import Ack, Carried, CrossingWindow, Gap, MessageClass, Record, class_of_stream
-from veilleur_contracts.topics import Down, Up, down_topic, read_up_topic, up_filter
+from veilleur_contracts.codec import encode
+from veilleur_contracts.messages import Ack, Carried, MessageClass
+from veilleur_contracts.topics import Down, Up, down_topic
 from veilleur_simulator.broker import Broker as RealBroker
 from veilleur_simulator.broker import broker_in, mosquitto_path
 from veilleur_simulator.network import proxy_to
@@ -28,70 +28,6 @@ from veilleur_simulator.processes import Child, free_port, wait_until
 
 QUICK = Patience(ack_s=0.3, ack_max_s=1.0, retry_s=0.02, retry_max_s=0.2)
 WITHIN_S = 20.0
-
-
-class Ledger:
-    """What a fleet does at the very least: keep each number once, acknowledge up to the first hole."""
-
-    def __init__(self, drop_acks: float = 0.0) -> None:
-        self.records: dict[tuple[int, int], Record] = {}
-        self.covered: dict[int, set[int]] = {}
-        self.channels: set[tuple[MessageClass, Up]] = set()
-        self.batches = 0
-        self.acks_held = False
-        self._drop = drop_acks
-        self._random = random.Random(7)
-
-    def windows(self) -> list[int]:
-        return sorted(record.at_s for record in self.records.values() if isinstance(record, CrossingWindow))
-
-    def take(self, payload: bytes, channel: Up) -> Ack | None:
-        batch = decode_batch(payload)
-        self.batches += 1
-        self.channels.add((class_of_stream(batch.stream), channel))
-        covered, seq = self.covered.setdefault(batch.stream, set()), batch.first_seq
-        for raw in batch.records:
-            record = decode_record(bytes(raw))
-            last = record.last if isinstance(record, Gap) else seq
-            self.records.setdefault((batch.stream, seq), record)
-            covered |= set(range(seq, last + 1))
-            seq = last + 1
-        upto = 0
-        while upto + 1 in covered:
-            upto += 1
-        if self.acks_held or self._random.random() < self._drop:
-            return None
-        return Ack(batch.stream, upto)
-
-
-@asynccontextmanager
-async def fleet_at(broker: RealBroker, ledger: Ledger) -> AsyncIterator[None]:
-    """Run the ledger as a client of the broker, reconnecting for ever."""
-    ready = asyncio.Event()
-
-    async def serve() -> None:
-        while True:
-            try:
-                async with aiomqtt.Client(broker.host, broker.port, identifier="fleet", timeout=2) as client:
-                    await client.subscribe(up_filter(), qos=1)
-                    ready.set()
-                    async for message in client.messages:
-                        topic = read_up_topic(str(message.topic))
-                        assert isinstance(message.payload, bytes)
-                        ack = ledger.take(message.payload, topic.channel)
-                        if ack is not None:
-                            await client.publish(down_topic(topic.controller, topic.box, Down.ACK), encode(ack), qos=1)
-            except aiomqtt.MqttError:
-                await asyncio.sleep(0.02)
-
-    task = asyncio.create_task(serve(), name="fleet")
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            await ready.wait()
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 class Speaker:
@@ -175,7 +111,7 @@ def mosquitto(tmp_path: Path) -> Iterator[RealBroker]:
 async def test_everything_said_is_stored_once_and_then_deleted(mosquitto, tmp_path, version) -> None:
     ledger = Ledger()
     async with (
-        fleet_at(mosquitto, ledger),
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
         speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port, version) as one,
     ):
         await one.say(2500)
@@ -188,7 +124,10 @@ async def test_everything_said_is_stored_once_and_then_deleted(mosquitto, tmp_pa
 async def test_the_embedded_broker_is_spoken_to_in_its_own_version(tmp_path: Path) -> None:
     ledger = Ledger()
     with broker_in(tmp_path / "broker", "amqtt") as broker:
-        async with fleet_at(broker, ledger), speaking(tmp_path / "o.sqlite", broker.host, broker.port) as one:
+        async with (
+            fleet_at(broker.host, broker.port, ledger),
+            speaking(tmp_path / "o.sqlite", broker.host, broker.port) as one,
+        ):
             await one.say(50)
             await one.until_empty()
     assert ledger.windows() == list(range(1, 51))
@@ -197,7 +136,10 @@ async def test_the_embedded_broker_is_spoken_to_in_its_own_version(tmp_path: Pat
 
 async def test_health_goes_on_a_channel_of_its_own(mosquitto, tmp_path) -> None:
     ledger = Ledger()
-    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+    async with (
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+    ):
         await one.shelf.do(lambda outbox: outbox.say(a_health(1)))
         one.uplink.wake()
         await one.until_empty()
@@ -206,7 +148,10 @@ async def test_health_goes_on_a_channel_of_its_own(mosquitto, tmp_path) -> None:
 
 async def test_with_four_acks_in_ten_lost_nothing_is_lost_or_doubled(mosquitto, tmp_path) -> None:
     ledger = Ledger(drop_acks=0.4)
-    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+    async with (
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+    ):
         for _ in range(20):
             await one.say(25)
             await asyncio.sleep(0)
@@ -214,9 +159,13 @@ async def test_with_four_acks_in_ten_lost_nothing_is_lost_or_doubled(mosquitto, 
     assert ledger.windows() == list(range(1, 501))
 
 
+@pytest.mark.journey
 async def test_a_broker_killed_again_and_again_loses_nothing(mosquitto, tmp_path) -> None:
     ledger = Ledger(drop_acks=0.2)
-    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+    async with (
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+    ):
         for turn in range(4):
             await one.say(300)
             seen = ledger.batches
@@ -233,7 +182,10 @@ async def test_a_broker_killed_again_and_again_loses_nothing(mosquitto, tmp_path
 async def test_a_fleet_that_is_silent_is_told_once_and_probed_with_one_batch(mosquitto, tmp_path) -> None:
     ledger = Ledger()
     ledger.acks_held = True
-    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+    async with (
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+    ):
         await one.say(5000)
         await one.until(lambda: "uplink.unacknowledged" in one.names())
         seen = ledger.batches
@@ -247,7 +199,10 @@ async def test_a_fleet_that_is_silent_is_told_once_and_probed_with_one_batch(mos
 async def test_a_connection_that_is_cut_is_replaced(mosquitto, tmp_path) -> None:
     ledger = Ledger()
     with proxy_to(mosquitto.port) as proxy:
-        async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", "127.0.0.1", proxy.port) as one:
+        async with (
+            fleet_at(mosquitto.host, mosquitto.port, ledger),
+            speaking(tmp_path / "o.sqlite", "127.0.0.1", proxy.port) as one,
+        ):
             await one.say(10)
             await one.until_empty()
             await asyncio.to_thread(proxy.cut)
@@ -330,7 +285,10 @@ async def test_where_nothing_listens_it_is_told_once_and_tried_again(tmp_path: P
 
 async def test_a_broker_whose_name_leads_nowhere_is_waited_for(mosquitto, tmp_path) -> None:
     ledger = Ledger()
-    async with fleet_at(mosquitto, ledger), speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one:
+    async with (
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+    ):
         one.uplink.lead_to(())
         await one.say(5)
         await one.until(lambda: one.times_lost >= 2)
