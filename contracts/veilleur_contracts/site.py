@@ -11,11 +11,12 @@ A site holds no password: ``secret`` names an entry of a file that only the eye 
 """
 
 import hashlib
+import itertools
 import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -29,9 +30,18 @@ SITE_BYTES_MAX: Final = 262_144
 CAMERAS_MAX: Final = 32
 SHORTEST_LINE: Final = 0.005
 """Fractions of the frame: below it, a line is shorter than one detector cell."""
+GROUND_POINTS_MIN: Final = 4
+"""A homography has eight unknowns, and a point gives two equations."""
+FLATTEST: Final = 0.02
+"""Height over longest side of a triangle under which three points lie on one line: a homography would be noise."""
+VALIDATED_MIN: Final = 10
+"""True crossings under which nothing is said about recall: Jeffreys' 90 % interval would be a third wide."""
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Point = tuple[Fraction, Fraction]
+Metres = Annotated[float, Meta(ge=-5000.0, le=5000.0)]
+LabelName = Literal["person", "bicycle", "car", "motorcycle", "bus", "truck"]
+DirectionName = Literal["left_to_right", "right_to_left"]
 
 
 class SiteRejectedError(RejectedError):
@@ -45,18 +55,57 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         id: Its name.
         start: First point, fractions of the frame, y downwards (``from`` in the file).
         end: Second point (``to`` in the file).
+        one_way: The only direction that motor vehicles may take; None: both.
     """
 
     id: LineId
     start: Point = msgspec.field(name="from")
     end: Point = msgspec.field(name="to")
+    one_way: DirectionName | None = None
 
 
 class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A polygon in which presence is measured; corners are fractions of the frame."""
+    """A polygon in which presence is measured.
+
+    Attributes:
+        id: Its name.
+        polygon: Its corners, fractions of the frame.
+        limit_s: How long a motor vehicle may stand in it, seconds; None: as long as it likes.
+        objects: Whether to watch for bulky objects left in it.
+        road: Whether it is a stretch of road whose state is told (class A, only where the policy allows).
+    """
 
     id: ZoneId
     polygon: Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
+    limit_s: Annotated[int, Meta(ge=10, le=86_400)] | None = None
+    objects: bool = False
+    road: bool = False
+
+
+class Ground(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Points of the ground whose place is known in the picture and in the street; speeds and lengths need them.
+
+    Attributes:
+        image: At least four, fractions of the frame.
+        metres: The same points in order, metres on the ground, from anywhere and along any two axes at right angles.
+    """
+
+    image: Annotated[tuple[Point, ...], Meta(min_length=GROUND_POINTS_MIN, max_length=32)]
+    metres: Annotated[tuple[tuple[Metres, Metres], ...], Meta(min_length=GROUND_POINTS_MIN, max_length=32)]
+
+
+class Validated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How well one label was counted against somebody's own tally (``veilleur-agent validate``).
+
+    Attributes:
+        recall: Share of the true crossings that were counted.
+        precision: Share of the counted crossings that were true.
+        n: True crossings it was measured on.
+    """
+
+    recall: Annotated[float, Meta(ge=0.0, le=1.0)]
+    precision: Annotated[float, Meta(ge=0.0, le=1.0)]
+    n: Annotated[int, Meta(ge=VALIDATED_MIN, le=1_000_000)]
 
 
 class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +122,8 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         labels: Labels counted, by name.
         line: Its lines.
         zone: Its zones.
+        ground: Where points of the picture lie on the ground; None: no speeds and no lengths.
+        validated: How well each label was counted when somebody counted too.
     """
 
     id: CameraId
@@ -85,6 +136,8 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: Annotated[tuple[str, ...], Meta(min_length=1, max_length=6)] = tuple(label.name.lower() for label in Label)
     line: Annotated[tuple[Line, ...], Meta(max_length=16)] = ()
     zone: Annotated[tuple[Zone, ...], Meta(max_length=16)] = ()
+    ground: Ground | None = None
+    validated: dict[LabelName, Validated] = {}
 
     def label_set(self) -> tuple[Label, ...]:
         """Return the labels counted, in wire order."""
@@ -168,6 +221,8 @@ def check_site(site: Site, name: str) -> None:
             if abs(_area_of(zone.polygon)) < SHORTEST_LINE**2:
                 message = f"{where}: zone {zone.id} encloses nothing; give corners that span an area"
                 raise SiteRejectedError(message)
+        if camera.ground is not None:
+            check_ground(camera.ground, where)
 
 
 def check_line(line: Line, where: str) -> None:
@@ -182,6 +237,32 @@ def check_line(line: Line, where: str) -> None:
     if math.dist(line.start, line.end) < SHORTEST_LINE:
         message = f"{where}: line {line.id} has no length; give two different ends"
         raise SiteRejectedError(message)
+
+
+def check_ground(ground: Ground, where: str) -> None:
+    """Refuse points that fix no plane, whatever they are measured in.
+
+    Raises:
+        SiteRejectedError: Not as many metres as points, a point twice, or no four points of which no three lie on one
+            line, in the picture or on the ground.
+    """
+    if len(ground.image) != len(ground.metres):
+        message = f"{where}: ground has {len(ground.image)} points in the picture and {len(ground.metres)} in metres"
+        raise SiteRejectedError(f"{message}; give each point once in both")
+    for what, points in (("picture", ground.image), ("street", ground.metres)):
+        if not any(_spans(four) for four in itertools.combinations(points, GROUND_POINTS_MIN)):
+            message = f"{where}: ground has no four points of which no three lie on one line in the {what}"
+            raise SiteRejectedError(f"{message}; give the corners of something wide, like a crossing or a parking bay")
+
+
+def _spans(four: Sequence[tuple[float, float]]) -> bool:
+    """Tell whether no three of ``four`` points lie on one line, or nearly."""
+    for a, b, c in itertools.combinations(four, 3):
+        longest = max(math.dist(a, b), math.dist(b, c), math.dist(c, a))
+        doubled = abs((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+        if doubled <= FLATTEST * longest**2:
+            return False
+    return True
 
 
 def _check_source(where: str, camera: Camera) -> None:

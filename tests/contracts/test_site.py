@@ -3,7 +3,17 @@
 import pytest
 
 from veilleur_contracts.messages import Label
-from veilleur_contracts.site import Line, SiteRejectedError, check_line, parse_site, read_site, site_hash_of
+from veilleur_contracts.site import (
+    Ground,
+    Line,
+    SiteRejectedError,
+    Validated,
+    check_ground,
+    check_line,
+    parse_site,
+    read_site,
+    site_hash_of,
+)
 
 GOOD = """
 [site]
@@ -97,3 +107,86 @@ def test_refuses_bytes_that_are_no_text() -> None:
 def test_check_line_refuses_ends_outside_the_frame() -> None:
     with pytest.raises(SiteRejectedError, match="leaves the frame"):
         check_line(Line("kerb", (0.1, 0.2), (0.1, 1.5)), "--line")
+
+
+WATCHED = """
+[camera.ground]
+image = [[0.2, 0.95], [0.8, 0.95], [0.7, 0.6], [0.3, 0.6]]
+metres = [[-2, 6], [2, 6], [3, 14], [-3, 14]]
+
+[camera.validated.person]
+recall = 0.97
+precision = 0.99
+n = 214
+
+[[camera.zone]]
+id = "bay"
+polygon = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]
+limit_s = 180
+objects = true
+road = true
+
+[[camera.line]]
+id = "slip-road"
+from = [0.1, 0.2]
+to = [0.3, 0.4]
+one_way = "left_to_right"
+"""
+
+
+def test_reads_what_is_watched_besides_lines() -> None:
+    camera = parse_site((GOOD + WATCHED).encode(), "site.toml").camera[0]
+    assert (camera.zone[0].limit_s, camera.zone[0].objects, camera.zone[0].road) == (None, False, False)
+    assert (camera.zone[1].limit_s, camera.zone[1].objects, camera.zone[1].road) == (180, True, True)
+    assert (camera.line[0].one_way, camera.line[1].one_way) == (None, "left_to_right")
+    assert camera.ground is not None
+    assert camera.ground.metres[2] == (3.0, 14.0)
+    assert camera.validated == {"person": Validated(recall=0.97, precision=0.99, n=214)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        pytest.param("limit_s = 180", "limit_s = 2", "limit_s", id="limit-below-any-red-light"),
+        pytest.param("limit_s = 180", "limit_s = 180.5", "limit_s", id="limit-no-whole-number"),
+        pytest.param("objects = true", 'objects = "yes"', "objects", id="flag-in-words"),
+        pytest.param('"left_to_right"', '"up"', "one_way", id="way-nobody-knows"),
+        pytest.param("recall = 0.97", "recall = 97", "recall", id="recall-in-percent"),
+        pytest.param("n = 214", "n = 3", "at `$.camera[0].validated", id="measured-on-next-to-nothing"),
+        pytest.param("validated.person", "validated.people", "validated", id="validated-label-nobody-knows"),
+        pytest.param(", [-3, 14]]", "]", "metres", id="three-points"),
+        pytest.param(", [-3, 14]]", ", [-3, 14], [0, 0]]", "4 points in the picture and 5", id="a-point-too-many"),
+        pytest.param("[0.3, 0.6]]", "[0.3, inf]]", "image", id="point-at-infinity"),
+        pytest.param("[-2, 6]", "[nan, 6]", "metres", id="point-at-nan"),
+    ],
+)
+def test_refuses_what_cannot_be_watched(old, new, says) -> None:
+    assert old in WATCHED
+    with pytest.raises(SiteRejectedError) as refusal:
+        parse_site((GOOD + WATCHED.replace(old, new)).encode(), "site.toml")
+    assert says in str(refusal.value)
+
+
+SQUARE = ((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        pytest.param(((0.1, 0.1), (0.3, 0.3), (0.5, 0.5), (0.9, 0.9)), "picture", id="all-on-one-line"),
+        pytest.param(((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9)), "picture", id="three-on-one-line"),
+        pytest.param(((0.1, 0.1), (0.5, 0.503), (0.9, 0.9), (0.1, 0.9)), "picture", id="three-nearly-on-one-line"),
+        pytest.param(((0.1, 0.1), (0.1, 0.1), (0.9, 0.9), (0.1, 0.9)), "picture", id="one-point-twice"),
+        pytest.param(((0.5, 0.5),) * 4, "picture", id="one-point-four-times"),
+    ],
+)
+def test_refuses_points_that_fix_no_plane(image, says) -> None:
+    with pytest.raises(SiteRejectedError, match=f"no three lie on one line in the {says}"):
+        check_ground(Ground(image, SQUARE), "camera parvis")
+    with pytest.raises(SiteRejectedError, match="in the street"):
+        check_ground(Ground(SQUARE, image), "camera parvis")
+
+
+def test_points_on_one_line_do_no_harm_beside_four_good_ones() -> None:
+    image = (*SQUARE, (0.5, 0.2), (0.8, 0.5))
+    check_ground(Ground(image, image), "camera parvis")
