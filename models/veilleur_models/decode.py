@@ -3,6 +3,7 @@
 outputs by name ──decode──▶ DecodedBoxes (pixels of the network's input) ──Letterbox──▶ fractions of the frame
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,9 @@ from veilleur_contracts.messages import Label
 from veilleur_models.card import NOT_A_ROAD_USER, Card
 from veilleur_models.errors import ModelOutputError
 from veilleur_models.nms import CANDIDATE_LIMIT, kept_of, strongest_of
+
+LARGEST_LOGIT = np.float32(80.0)
+"""exp(80) times eleven bins still fits a float32; real distributions stay within 30."""
 
 Floats = npt.NDArray[np.float32]
 Outputs = Mapping[str, Floats]
@@ -165,7 +169,7 @@ class OutputReader:
         Raises:
             ModelOutputError: One is there.
         """
-        if not np.isfinite(values.sum(dtype=np.float64)):
+        if not math.isfinite(values.sum()):
             raise ModelOutputError(f"{self._model}: output '{name}' holds numbers that are not finite")
 
 
@@ -193,7 +197,8 @@ class NanoDetDecoder:
         whole = width["scores_8"] == channels.size and bool(np.all(channels == np.arange(channels.size)))
         self._channels = None if whole else channels
         self._columns = {stride: card.input.width // stride for stride in self.STRIDES}
-        self._bins = np.arange(self.BINS, dtype=np.float32)
+        # One product gives the weighted sum of the bins' numbers and the sum of their weights.
+        self._moments = np.stack((np.arange(self.BINS), np.ones(self.BINS)), axis=1).astype(np.float32)
 
     def decode(self, outputs: Outputs, threshold: float) -> DecodedBoxes:
         """See ``Decoder.decode``."""
@@ -227,10 +232,11 @@ class NanoDetDecoder:
         return edges[cells], centres, scores.reshape(-1)[found], kinds
 
     def _expected(self, distances: Floats) -> Floats:
-        bins = distances.reshape(-1, 4, self.BINS)
-        weights = np.exp(bins - bins.max(axis=2, keepdims=True))
-        expected: Floats = (weights @ self._bins) / weights.sum(axis=2)
-        self._reader.check_finite(expected, "edges")
+        self._reader.check_finite(distances, "edges")
+        # Clipped rather than shifted by their largest: only what no trained network says is changed by it.
+        weights = np.exp(np.clip(distances, -LARGEST_LOGIT, LARGEST_LOGIT)).reshape(-1, 4, self.BINS)
+        moments = weights @ self._moments
+        expected: Floats = moments[:, :, 0] / moments[:, :, 1]
         return expected
 
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from veilleur_agent.eye.boxes import Boxes, areas_of, overlaps, shared_areas
 from veilleur_contracts.messages import Label
 
-WHEELS: Final = (int(Label.BICYCLE), int(Label.MOTORCYCLE))
 FAMILY: Final = np.array([0, 1, 2, 1, 2, 2], np.int8)
 """Of each ``Label``: 0 people, 1 two-wheelers, 2 motor vehicles; detectors confuse labels within one."""
 TWICE: Final = 0.6
@@ -89,7 +88,7 @@ def candidates_of(
 def _pairs_of(boxes: Boxes, labels: npt.NDArray[np.int8], parked: Boxes) -> list[tuple[int, int]]:
     """Return ``(person, wheel)`` of every rider, each person and each wheel at most once, the closest fit first."""
     people = np.flatnonzero(labels == int(Label.PERSON))
-    wheels = np.flatnonzero(np.isin(labels, WHEELS))
+    wheels = np.flatnonzero(FAMILY[labels] == 1)
     if wheels.size and len(parked):
         wheels = wheels[overlaps(boxes[wheels], parked).max(axis=1) < PARKED]
     if not people.size or not wheels.size:

@@ -21,7 +21,7 @@ from veilleur_agent.eye.assign import assign
 from veilleur_agent.eye.boxes import Boxes, centred_of, corners_of, overlaps, sizes_of
 from veilleur_agent.eye.kalman import Motion
 from veilleur_agent.eye.records import Detections, Tracks
-from veilleur_agent.eye.riders import FAMILY, TWICE, WHEELS, Candidates, candidates_of
+from veilleur_agent.eye.riders import FAMILY, TWICE, Candidates, candidates_of
 from veilleur_agent.eye.rows import Rows
 from veilleur_contracts.messages import Label
 
@@ -141,7 +141,7 @@ class Tracker:
         """Return the boxes of two-wheelers that stand without a rider."""
         roster = self._roster
         stands = ~roster.moved & (self._at_ms - roster.born_ms >= PARKED_MS) & (3 * roster.ridden_hits < roster.hits)
-        stands &= np.isin(roster.votes.argmax(axis=1), WHEELS)
+        stands &= FAMILY[roster.votes.argmax(axis=1)] == 1
         return corners_of(self._motion.position[stands])
 
     def _pairings(self, found: Candidates, free: Mask) -> Iterator[tuple[Places, Places]]:
@@ -223,7 +223,7 @@ class Tracker:
     def _give_birth(self, found: Candidates, free: Mask) -> None:
         """Start tracks from sure detections left over, and from any two-wheeler, so that parked ones are known."""
         settings, roster = self._settings, self._roster
-        wanted = free & ((found.scores >= settings.count_score) | np.isin(found.labels, WHEELS))
+        wanted = free & ((found.scores >= settings.count_score) | (FAMILY[found.labels] == 1))
         places = np.flatnonzero(wanted)
         room = settings.tracks_max - len(roster.ids)
         if not places.size or room <= 0:
