@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from count_builders import ASPECT, START_MS, Walk, World, detections_of, straight, tally
+from count_builders import ASPECT, START_MS, Walk, World, detections_of, straight, tally, torture
 from veilleur_agent.eye.assign import assign
 from veilleur_agent.eye.boxes import centred_of, corners_of, overlaps
 from veilleur_agent.eye.kalman import Motion
@@ -262,6 +262,18 @@ def test_an_id_lives_at_most_five_minutes_and_the_count_goes_on() -> None:
     assert longest < 300_000
     assert len(born) == 2
     assert tally(found + counter.close()) == (1, 0)
+
+
+@pytest.mark.parametrize("fps", [5, 25])
+@pytest.mark.parametrize("name", [name for name in torture() if name != "no-id"])
+def test_what_a_detector_finds_is_counted_exactly(name, fps) -> None:
+    walks, expected = torture()[name]
+    world = World(angle=2.5, fps=fps, jitter_ms=8, height=0.1)
+    tracker, counter = Tracker(world.aspect), LineCounter([world.line()], frozenset(Label), world.aspect)
+    found = [
+        one for at_ms, seen in world.detections(walks) for one in counter.count(tracker.update(seen, at_ms), at_ms)
+    ]
+    assert tally(found + counter.close()) == expected
 
 
 def test_ids_are_random() -> None:
