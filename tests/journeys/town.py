@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from veilleur_agent.confine.process import lacking_here
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.messages import CameraState
 from veilleur_simulator.balance import Balance, Counts, Tally, balance_of, counts_of, read_tally, stored_in, total_of
@@ -144,6 +145,8 @@ class Town:
         broker = f"mqtt://{self.broker.host}:{broker_port or self.broker.port}"
         places = ("--site", str(self.folder / f"{name}.toml"), "--state", str(state), "--models", str(self.models))
         command = program_command("veilleur-agent", "run", *places, "--model", "sprite", "--broker", broker)
+        if lacking_here():
+            command.append("--allow-unconfined")  # what is journeyed is the path; confinement has tests of its own
         child = self._child(name, [*command, "--policy", "bench", *options])
         return Box(name, state, self._stack.enter_context(child))
 

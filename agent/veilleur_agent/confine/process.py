@@ -8,6 +8,7 @@ Landlock binds the thread that asks and what it starts from then on; numpy, Open
 import resource
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from veilleur_agent.confine import kernel, landlock, seccomp
 from veilleur_agent.confine.errors import ConfinementError
@@ -23,6 +24,10 @@ class Missing(StrEnum):
     LANDLOCK_PORTS = "landlock_ports"
     LANDLOCK_SCOPE = "landlock_scope"
     SECCOMP = "seccomp"
+
+
+INDISPENSABLE: Final = frozenset({Missing.LANDLOCK, Missing.LANDLOCK_PORTS, Missing.SECCOMP})
+"""Without its scope (Linux 6.12) seccomp still refuses signals and UNIX sockets; the trials tell whether it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,12 @@ def ruleset_of(confinement: Confinement) -> Ruleset:
         connect=confinement.connect_ports,
         bind=(*confinement.bind_ports, *((ANY_FREE_PORT,) if confinement.binds_to_connect else ())),
     )
+
+
+def lacking_here() -> tuple[Missing, ...]:
+    """Return what this kernel lacks without which nothing here is confined; changes nothing."""
+    missing = missing_of(landlock.version(), has_filter=seccomp.is_available())
+    return tuple(one for one in missing if one in INDISPENSABLE)
 
 
 def missing_of(landlock_version: int, *, has_filter: bool) -> tuple[Missing, ...]:

@@ -10,15 +10,13 @@ from typing import Annotated, Final
 import msgspec
 
 from veilleur_agent.confine.errors import ConfinementError
-from veilleur_agent.confine.process import Measured, Missing
+from veilleur_agent.confine.process import INDISPENSABLE, Measured, Missing
 from veilleur_agent.confine.profiles import Confinement
 from veilleur_agent.confine.trials import OPTIONAL, TRIAL_OF, Outcome, Tried, breaches_of, try_all
 
 REPORT_BYTES_MAX: Final = 1024
 NAMED_MAX: Final = 8
 """How many breaches a message names; the report holds them all."""
-INDISPENSABLE: Final = frozenset({Missing.LANDLOCK, Missing.LANDLOCK_PORTS, Missing.SECCOMP})
-"""Without its scope (Linux 6.12) seccomp still refuses signals and UNIX sockets; the trials tell whether it does."""
 
 _Number = Annotated[int, msgspec.Meta(ge=1, le=127)]
 _Errno = Annotated[int, msgspec.Meta(ge=0, le=4095)]
