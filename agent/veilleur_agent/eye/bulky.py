@@ -78,6 +78,16 @@ class _Known(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     seen_ms: Annotated[int, Meta(ge=0, le=1 << 53)]
     signature: Annotated[bytes, Meta(min_length=SIGNATURE**2 * 2, max_length=SIGNATURE**2 * 2)]
     missing_s: float = 0.0
+    booked_ms: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """A while that a told object has lain there; ``box`` in fractions of the frame, times in UTC milliseconds."""
+
+    box: Box
+    from_ms: int
+    until_ms: int
 
 
 class LeftObjects:
@@ -111,6 +121,16 @@ class LeftObjects:
         if self._watched_s < LEARNING_S:
             return []
         return [*self._gone(frame.at_ms, busy, passed_s), *self._found(frame.at_ms)]
+
+    def lain(self) -> list[Lying]:
+        """Return how long objects have lain there since the last call; the first time, since they were left."""
+        found = []
+        for one in self._known:
+            from_ms = max(one.booked_ms, one.seen_ms - round(GONE_S * 1000)) if one.booked_ms else one.since_ms
+            if from_ms < one.seen_ms:
+                found.append(Lying(one.box, from_ms, one.seen_ms))
+                one.booked_ms = one.seen_ms
+        return found
 
     def checkpoint(self) -> bytes:
         """Return the objects as bytes: boxes, times, signatures of edges."""

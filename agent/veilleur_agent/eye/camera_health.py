@@ -212,7 +212,11 @@ class ViewWatch:
         self._sum[:] = 0.0
         self._samples = 0
         check = self._judge(mean, at_ms)
+        # nobody can tell whether a view that is dark, covered or out of focus has moved, or has come back
+        untold = View.MOVED if check.shift is None and View.MOVED not in check.view else View.GOOD
         for flag in self._running:
+            if flag in untold:
+                continue
             self._running[flag] = min(CHECKS_TO_BELIEVE, self._running[flag] + 1) if flag in check.view else 0
         self._traffic *= TRAFFIC_FADE
         return check

@@ -74,6 +74,23 @@ class Standing:
     over: bool
 
 
+@dataclass(frozen=True, slots=True)
+class OverLimit:
+    """A while that a vehicle stood in a zone beyond its limit.
+
+    Attributes:
+        zone: Index of the zone in the camera's list.
+        label: What stood there.
+        from_ms: UTC milliseconds.
+        until_ms: UTC milliseconds.
+    """
+
+    zone: int
+    label: Label
+    from_ms: int
+    until_ms: int
+
+
 class _Place(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """One box that has not moved: changes as it is seen again."""
 
@@ -84,6 +101,7 @@ class _Place(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     seen_ms: Annotated[int, Meta(ge=0, le=1 << 53)]
     hidden_ms: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     told: bool = False
+    booked_ms: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
 
 
 class Stays:
@@ -113,10 +131,18 @@ class Stays:
         self._open(boxes[new], labels[new], zones[new], at_ms)
         return self._told(at_ms, passed_ms)
 
-    def standing_ms(self, zone: int, at_ms: int) -> int:
-        """Return for how long, together, vehicles that still stand in ``zone`` have been over its limit."""
-        over = [max(0, min(at_ms, one.seen_ms) - one.since_ms - self._limits[zone]) for one in self._in(zone)]
-        return sum(over)
+    def over_limit(self) -> list[OverLimit]:
+        """Return how long vehicles have stood beyond their limits since the last call, each while once.
+
+        A while in which one was hidden is told when it is seen again; one in which nothing was observed is not.
+        """
+        found = []
+        for one in self._places:
+            from_ms = max(one.since_ms + self._limits[one.zone], one.booked_ms, one.seen_ms - HIDDEN_MS)
+            if from_ms < one.seen_ms:
+                found.append(OverLimit(one.zone, Label(one.label), from_ms, one.seen_ms))
+                one.booked_ms = one.seen_ms
+        return found
 
     def checkpoint(self) -> bytes:
         """Return the places as bytes: boxes and times."""
@@ -134,9 +160,6 @@ class Stays:
             message = "the checkpoint of standing vehicles is damaged; their time starts anew"
             raise StaysRejectedError(message) from None
         self._places = [one for one in places if one.zone in self._limits and _is_box(one.box)]
-
-    def _in(self, zone: int) -> list[_Place]:
-        return [one for one in self._places if one.zone == zone]
 
     def _inside(
         self, tracks: Tracks

@@ -1,5 +1,7 @@
 """What is left on the street is found, and neither the sun, the night, the rain nor who waits is taken for it."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -128,6 +130,18 @@ def test_somebody_in_front_does_not_make_it_gone(street) -> None:
     in_front = with_box(with_box(street, SOFA), (205, 100, 238, 140), 180)
     around = np.array([[205 / WIDTH, 100 / HEIGHT, 238 / WIDTH, 140 / HEIGHT]], np.float32)
     assert watch(objects, in_front, 6000, 9000, boxes=around) == []
+
+
+def test_how_long_it_lay_is_told_once_from_when_it_was_left_until_it_went(street) -> None:
+    objects = LeftObjects()
+    watch(objects, street, 0, 1800)
+    assert objects.lain() == []
+    lain = []
+    for second in range(1800, 7200, 20):
+        watch(objects, with_box(street, SOFA) if second < 6000 else street, second, second + 20)
+        lain += objects.lain()
+    assert abs(sum(one.until_ms - one.from_ms for one in lain) - 4_200_000) < 300_000
+    assert all(before.until_ms <= after.from_ms for before, after in itertools.pairwise(lain))
 
 
 def test_two_objects_are_two(street) -> None:

@@ -53,9 +53,42 @@ def test_tells_a_vehicle_that_stands_over_the_limit_once_and_again_when_it_leave
     assert (ended.since_ms, ended.until_ms, ended.over) == (T0, T0 + 399_000, True)
 
 
-def test_the_time_over_the_limit_is_known_while_it_stands(stays) -> None:
-    watch(stays, seen(CAR), 0, 241)
-    assert stays.standing_ms(2, T0 + 240_000) == 60_000
+def over_s(stays: Stays) -> float:
+    return sum(one.until_ms - one.from_ms for one in stays.over_limit()) / 1000
+
+
+def test_the_time_over_the_limit_is_told_once_while_it_stands(stays) -> None:
+    watch(stays, seen(CAR), 0, 180)
+    assert stays.over_limit() == []
+    watch(stays, seen(CAR), 180, 241)
+    (over,) = stays.over_limit()
+    assert (over.zone, over.label, over.from_ms, over.until_ms) == (2, Label.CAR, T0 + 180_000, T0 + 240_000)
+    assert over_s(stays) == 0
+    watch(stays, seen(CAR), 241, 251)
+    assert over_s(stays) == 10
+
+
+def test_a_while_behind_a_bus_counts_when_it_is_seen_again(stays) -> None:
+    watch(stays, seen(CAR), 0, 201)
+    assert over_s(stays) == 20
+    watch(stays, seen(), 201, 240)
+    assert over_s(stays) == 0
+    watch(stays, seen(CAR), 240, 241)
+    assert over_s(stays) == 40
+
+
+def test_two_beyond_the_limit_count_twice(stays) -> None:
+    watch(stays, seen(CAR, moved(CAR, 0.25)), 0, 211)
+    assert over_s(stays) == 60
+
+
+def test_a_restart_books_no_while_twice_and_none_that_was_not_observed(stays) -> None:
+    watch(stays, seen(CAR), 0, 201)
+    assert over_s(stays) == 20
+    again = Stays([ZONE])
+    again.restore(stays.checkpoint())
+    watch(again, seen(CAR), 4000, 4011)
+    assert over_s(again) == 60, "the last minute, not the hour in which the eye was down"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +176,7 @@ def test_a_damaged_checkpoint_is_refused_or_empty(data) -> None:
         stays.restore(data)
     except StaysRejectedError:
         return
-    assert stays.standing_ms(2, T0) >= 0
+    assert over_s(stays) >= 0
 
 
 def test_memory_is_bounded(stays) -> None:
