@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
+import json
+import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -218,6 +221,66 @@ async def listening(port: int, *boxes, account=None):
                 yield ear
             finally:
                 hearing.cancel()
+
+
+@dataclass
+class FleetProcess:
+    """``veilleur-fleet run`` as people start it.
+
+    Attributes:
+        process: The program.
+        url: Where its page is.
+        log: Where its stderr goes.
+    """
+
+    process: subprocess.Popen
+    url: str
+    log: Path
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(DEADLINE_S)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
+
+    def events(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+def fleet_command(*arguments) -> list[str]:
+    return [str(Path(sys.executable).with_name("veilleur-fleet")), *map(str, arguments)]
+
+
+@pytest.fixture
+def start_fleet(tmp_path):
+    """Start the fleet as a process; it is ended with the test."""
+    started = []
+
+    def start(port: int, *, connected=True) -> FleetProcess:
+        log = tmp_path / f"fleet-{len(started)}.log"
+        command = fleet_command("run", "--data", tmp_path / "data", "--broker", f"mqtt://127.0.0.1:{port}")
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=stderr, text=True
+            )
+        fleet = FleetProcess(process, "", log)
+        started.append(fleet)
+        assert select.select([process.stdout], [], [], DEADLINE_S)[0], "the fleet does not get ready"
+        line = process.stdout.readline()
+        assert line.startswith("veilleur-fleet ready: http://127.0.0.1:"), log.read_text()
+        fleet.url = line.split(": ", 1)[1].strip()
+        end = time.monotonic() + DEADLINE_S
+        while connected and "broker.connected" not in log.read_text():
+            assert time.monotonic() < end, "the fleet does not reach the broker"
+            time.sleep(0.01)
+        return fleet
+
+    yield start
+    for fleet in started:
+        fleet.end(signal.SIGKILL)
 
 
 @pytest.fixture

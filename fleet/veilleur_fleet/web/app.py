@@ -27,13 +27,12 @@ def web_app(painter: pages.Painter, readers: sa.Engine, metrics: Metrics, health
         docs_url=None,  # FastAPI's own pages load scripts from another server
         redoc_url=None,
         openapi_url="/v1/openapi.json",
-        root_path=painter.place.root,
     )
     app.include_router(api.routes(readers, metrics, health))
     app.include_router(pages.routes(painter, app))
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))
     app.mount("/static", StaticFiles(directory=static), name="static")
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, root=painter.place.root)
 
     async def refuse(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 400

@@ -1,4 +1,4 @@
-"""Headers that keep a browser from doing anything the page does not need."""
+"""What stands before every answer: the path of a proxy, and headers that forbid a browser what the page never needs."""
 
 from typing import Final
 
@@ -20,10 +20,14 @@ _HEADERS: Final = {
 
 
 class Guard:
-    """Puts the headers on every answer. Plain ASGI: a middleware that reads bodies would hold back live events."""
+    """Puts the headers on every answer, and knows under which path a proxy serves us, whether it cuts that off or not.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Plain ASGI: a middleware that reads bodies would hold back live events.
+    """
+
+    def __init__(self, app: ASGIApp, root: str) -> None:
         self._app = app
+        self._root = root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the question on, and add to the answer's head."""
@@ -34,7 +38,10 @@ class Guard:
                 for name, value in _HEADERS.items():
                     headers[name] = value
                 if "cache-control" not in headers:
-                    headers["Cache-Control"] = "no-store" if not scope["path"].startswith("/static/") else "no-cache"
+                    headers["Cache-Control"] = "no-store" if "/static/" not in scope["path"] else "no-cache"
             await send(message)
 
-        await self._app(scope, receive, send_guarded if scope["type"] == "http" else send)
+        if scope["type"] == "http":
+            await self._app({**scope, "root_path": self._root}, receive, send_guarded)
+        else:
+            await self._app(scope, receive, send)

@@ -1,0 +1,112 @@
+"""The database: one version, one writer, made whole or not at all."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from veilleur_fleet.errors import StoreRejectedError
+from veilleur_fleet.store import migrations, tables
+from veilleur_fleet.store.database import FILE_NAME, open_database
+
+
+def test_the_tables_that_are_read_are_the_tables_that_are_made(database) -> None:
+    for table in tables.ALL:
+        made = [row[1] for row in database.writer.execute(f"PRAGMA table_xinfo({table.name})")]
+        assert [column.name for column in table.columns] == [name for name in made if name in table.columns], table.name
+        assert set(made) >= {column.name for column in table.columns}, table.name
+
+
+def test_an_open_database_survives_a_power_cut_after_each_commit(database) -> None:
+    assert database.writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert database.writer.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_readers_cannot_write(database) -> None:
+    with database.readers.connect() as connection, pytest.raises(Exception, match="readonly"):
+        connection.exec_driver_sql("DELETE FROM fleet")
+
+
+def test_a_fleet_keeps_its_identity(tmp_path, clock) -> None:
+    with open_database(tmp_path, clock) as first:
+        identity = first.fleet_id
+    with open_database(tmp_path, clock) as again:
+        assert again.fleet_id == identity
+
+
+def test_a_second_fleet_on_one_folder_is_refused_and_the_first_goes_on(tmp_path, clock) -> None:
+    with open_database(tmp_path, clock) as first:
+        with pytest.raises(StoreRejectedError, match="another veilleur-fleet"):
+            open_database(tmp_path, clock)
+        assert first.writer.execute("SELECT count(*) FROM boxes").fetchone() == (0,)
+
+
+def test_the_folder_of_a_killed_fleet_can_be_used_again(tmp_path, clock) -> None:
+    program = (
+        "import sys; from pathlib import Path; from veilleur_contracts.clock import SystemClock;"
+        "from veilleur_fleet.store.database import open_database;"
+        "held = open_database(Path(sys.argv[1]), SystemClock()); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as held:
+        assert held.stdout.readline() == b"open\n"
+        with pytest.raises(StoreRejectedError):
+            open_database(tmp_path, clock)
+        held.kill()
+    open_database(tmp_path, clock).close()
+
+
+def test_a_newer_database_is_refused_with_a_remedy(tmp_path, clock) -> None:
+    with open_database(tmp_path, clock) as database:
+        database.writer.execute("INSERT INTO schema_version VALUES (99)")
+    with pytest.raises(StoreRejectedError, match=r"version 99.*install the newer"):
+        open_database(tmp_path, clock)
+    open_again = sqlite3.connect(tmp_path / FILE_NAME)
+    assert open_again.execute("SELECT max(version) FROM schema_version").fetchone() == (99,)
+    open_again.close()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(
+            lambda folder: (folder / FILE_NAME).write_bytes(b"not a database, but long enough" * 40), id="file"
+        ),
+        pytest.param(lambda folder: (folder / FILE_NAME).mkdir(), id="folder"),
+    ],
+)
+def test_a_damaged_database_is_refused_with_a_remedy_and_the_folder_is_let_go(tmp_path, clock, spoil) -> None:
+    spoil(tmp_path)
+    for _ in range(2):
+        with pytest.raises(StoreRejectedError, match="restore a backup"):
+            open_database(tmp_path, clock)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, clock) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreRejectedError, match="--data"):
+        open_database(tmp_path / "file" / "below", clock)
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypatch) -> None:
+    connection = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    migrations.migrate(connection)
+    before = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    scripts = migrations._scripts()
+    broken = "CREATE TABLE fine (a INTEGER);\nINSERT INTO fine VALUES (1);\nCREATE TABLE boxes (twice INTEGER);\n"
+    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, 2: broken})
+    with pytest.raises(sqlite3.OperationalError, match="boxes"):
+        migrations.migrate(connection)
+    assert connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == before
+    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, 2: "CREATE TABLE later (a INTEGER);"})
+    assert migrations.migrate(connection) == 2
+    assert migrations.migrate(connection) == 2
+    connection.close()
+
+
+def test_a_script_that_ends_inside_a_statement_is_no_script() -> None:
+    assert list(migrations.statements_of("-- c;\nCREATE TABLE a (b);\n-- end\n")) == ["-- c;\nCREATE TABLE a (b);\n"]
+    with pytest.raises(ValueError, match="inside a statement"):
+        list(migrations.statements_of("CREATE TABLE a (b"))
