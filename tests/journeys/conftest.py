@@ -15,7 +15,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def street_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return film_of(scenario_of("street-day"), tmp_path_factory.mktemp("street"))
+    return film_of(scenario_of("street-busy"), tmp_path_factory.mktemp("street"))
 
 
 @pytest.fixture(scope="session")
