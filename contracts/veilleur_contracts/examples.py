@@ -42,6 +42,9 @@ EXAMPLES: Final[dict[type[m.Record], m.Record]] = {
         context_number_of(_CONTEXT), 1_790_000_100, m.EventKind.BULKY_OBJECT, 0, 1_789_998_000, 0
     ),
     m.ViewAlarm: m.ViewAlarm("gare-parvis", 1_790_000_100, m.ViewFault.MOVED, 34),
+    m.Validation: m.Validation(
+        context_number_of(_CONTEXT), (972, 991, 214, None, None, None, 985, 996, 530, *(None,) * 9)
+    ),
     m.Batch: m.Batch(_STREAM, 41, (msgspec.Raw(encode(_CONTEXT)), msgspec.Raw(encode(_WINDOW)))),
     m.Ack: m.Ack(_STREAM, 42),
     m.Published: m.Published(9001, "gare-01", _STREAM, 42, msgspec.Raw(encode(_WINDOW))),

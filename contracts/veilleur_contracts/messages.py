@@ -240,7 +240,14 @@ class ObjectWindow(Record, frozen=True, tag=9):
     zone: Annotated[Index, Meta(description="place in Context.zones")]
     coverage: Percent
     quality: QualityBits
-    lain_s: Annotated[int, Meta(ge=0, le=10_000_000, description="object-seconds")]
+    lain_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description="object-seconds; an object's first half hour counts at its end, so that sums are whole",
+        ),
+    ]
 
 
 class SpeedWindow(Record, frozen=True, tag=10):
@@ -288,7 +295,23 @@ class ViewAlarm(Record, frozen=True, tag=13):
     camera: CameraId
     at_s: AtS
     faults: Annotated[int, Meta(ge=0, le=15, description="sum of ViewFault flags; 0: it is good again")]
-    shift_permille: Annotated[int, Meta(ge=0, le=1000, description="how far it has gone, thousandths of the width")]
+    shift_permille: Annotated[
+        int, Meta(ge=0, le=1000, description="how far it has gone, thousandths of the width; 1000: out of sight")
+    ]
+
+
+class Validation(Record, frozen=True, tag=14):
+    """How well the labels of a Context are counted, measured against somebody's own tally; it follows the Context."""
+
+    context: ContextNumber
+    factors: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=1_000_000)] | None, ...],
+        Meta(
+            max_length=18,
+            description="for each label in order: recall x 1000, precision x 1000, true crossings it was measured on; "
+            "three times nil where nobody has measured",
+        ),
+    ]
 
 
 class Batch(Record, frozen=True, tag=1):
@@ -352,6 +375,7 @@ AnyRecord = (
     | RoadState
     | StreetEvent
     | ViewAlarm
+    | Validation
 )
 
 CLASS_OF: Final[dict[type[Record], MessageClass]] = {
@@ -365,6 +389,7 @@ CLASS_OF: Final[dict[type[Record], MessageClass]] = {
     RoadState: MessageClass.AGGREGATE,
     StreetEvent: MessageClass.EVENT,
     ViewAlarm: MessageClass.TECHNICAL,
+    Validation: MessageClass.STATISTICS,
     CameraHealth: MessageClass.TECHNICAL,
     Birth: MessageClass.TECHNICAL,
 }

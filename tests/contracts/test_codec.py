@@ -39,6 +39,7 @@ GOLDEN = {
     "RoadState": "990bceaf301502ce6ab13be4cd012c0001cd03481f19",
     "StreetEvent": "970cceaf301502ce6ab13be40100ce6ab133b000",
     "ViewAlarm": "950dab676172652d706172766973ce6ab13be40822",
+    "Validation": "930eceaf301502dc0012cd03cccd03dfccd6c0c0c0cd03d9cd03e4cd0212c0c0c0c0c0c0c0c0c0",
 }
 """Bytes as they were when each record was first released: they may never change."""
 
