@@ -277,7 +277,8 @@ class Box:
         async with asyncio.TaskGroup() as tasks:
             hurry = tasks.create_task(self._end_at_once(), name="box.hurry")
             eye_ended = await self.eye.stop(EYE_STOP_S, GRACE_S)
-            mouth_ended = await self.mouth.stop(self._plan.settings.drain_s, GRACE_S)
+            drain_s = self._plan.settings.drain_s if self.eye.was_ready else 0.0  # else nothing was ever counted
+            mouth_ended = await self.mouth.stop(drain_s, GRACE_S)
             hurry.cancel()
         return eye_ended and mouth_ended and not self._hurry.is_set()
 

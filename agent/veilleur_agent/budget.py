@@ -19,8 +19,10 @@ TECHNICAL_PER_MINUTE: Final = 1.5
 """One each minute and one change of state every other; past that, a change is told by the next message."""
 TECHNICAL_AT_ONCE: Final = 10
 BACKLOG_S: Final = 6 * 3600
-"""A mouth may be away that long and everything the eye held still passes at once."""
+"""A mouth may be away that long and a quarter of what the eye held still passes at once, the rest at the rate."""
 DAY_S: Final = 86_400
+HONEST_RATE: Final = 0.95
+HONEST_BURST: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class Budget:
 
     rate_bytes_s: float
     burst_bytes: int
+
+    def within(self) -> "Budget":
+        """Return what an honest speaker keeps to, so that it never meets the bound, restarts and all."""
+        return Budget(self.rate_bytes_s * HONEST_RATE, round(self.burst_bytes * HONEST_BURST))
 
     def bytes_per_day(self) -> int:
         """Return the most that can pass in one day, its burst included."""

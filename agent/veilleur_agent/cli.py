@@ -178,7 +178,6 @@ def main() -> None:
     """Run a command; trouble that has a name becomes one sentence on the standard error, and an exit code."""
     try:
         app()
-        return
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -188,6 +187,8 @@ def main() -> None:
         code = _complain(error, EXIT_REFUSED)
     except (TransientError, OSError) as error:
         code = _complain(error, EXIT_FAILED)
+    else:
+        code = 0
     sys.exit(code)
 
 

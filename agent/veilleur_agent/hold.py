@@ -73,6 +73,7 @@ class Hold:
         self._next_number = 1
         self._sent_number = 0
         self._next = 0
+        self._been_out = 0
         self._unsaved = len(self._held)
 
     def __len__(self) -> int:
@@ -111,12 +112,18 @@ class Hold:
             return None
         return one.packet
 
+    @property
+    def is_repeat(self) -> bool:
+        """Whether the next packet has gone out before, from this very eye."""
+        return self._next < self._been_out
+
     def sent(self) -> None:
         """Take note that ``next_packet`` went out."""
         one = self._held[self._next]
         if one.epoch == self.epoch:
             self._sent_number = max(self._sent_number, one.last)
         self._next += 1
+        self._been_out = max(self._been_out, self._next)
 
     @property
     def in_flight(self) -> int:
@@ -142,6 +149,7 @@ class Hold:
         gone = kept.count(False)
         if gone:
             self._next -= kept[: self._next].count(False)
+            self._been_out -= kept[: self._been_out].count(False)
             self._unsaved -= kept[: self._unsaved].count(False)
             self._held = [one for one, is_kept in zip(self._held, kept, strict=True) if is_kept]
             self._count()
@@ -162,6 +170,7 @@ class Hold:
         self._held.insert(place, _gap_of(epoch, upto + 1, first - 1, GapReason.OUTBOX_DAMAGED))
         self._count()
         self._unsaved += 1 if place <= self._unsaved else 0
+        self._been_out += 1 if place <= self._been_out else 0
         self._next = 0
         return True
 
@@ -184,9 +193,15 @@ class Hold:
             for i, one in enumerate(self._held)
         ]
         was_unsaved = self._held[self._unsaved].last if self._unsaved < len(self._held) else None
+        first_fresh = self._held[self._been_out] if self._been_out < len(self._held) else None
         self._held = _merged(marked)
         self._count()
         self._next = 0
+        self._been_out = len(self._held)
+        if first_fresh is not None:
+            self._been_out = next(
+                i for i, one in enumerate(self._held) if one.epoch == first_fresh.epoch and one.last >= first_fresh.last
+            )
         self._unsaved = len(self._held)
         if was_unsaved is not None:
             self._unsaved = next(

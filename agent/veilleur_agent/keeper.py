@@ -35,6 +35,8 @@ PROVEN_AFTER_S: Final = 60.0
 LOOPS_AFTER: Final = 5
 READ_BYTES: Final = 4096
 LOOK_EVERY_S: Final = 0.5
+END_WITHIN_S: Final = 1.0
+"""A child that has closed its control pair is about to be gone."""
 DROPPED_TOLD_EVERY_S: Final = 60.0
 MESSAGES_A_TURN: Final = 256
 
@@ -247,7 +249,7 @@ class Keeper:
         self._tell(event, child=self.kind.name, **values)
 
     async def _listen(self) -> None:
-        """Hear what the child says until it closes its end, or says what is no message."""
+        """Hear what the child says until it closes its end, or says what is no message; then it has to end."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         descriptor = -1 if self._control is None else self._control.fileno()
@@ -258,6 +260,8 @@ class Keeper:
                 await readable.wait()
         finally:
             loop.remove_reader(descriptor)
+        await asyncio.sleep(END_WITHIN_S)
+        self.kill()
 
     def _hear(self) -> bool:
         """Take in what waits; False when there will be no more."""
@@ -265,7 +269,6 @@ class Keeper:
             try:
                 message = None if self._control is None else self._control.hear(self._decoder)
             except ControlClosedError:
-                self.kill()
                 return False
             if message is None:
                 return True

@@ -107,12 +107,53 @@ def discard(sock: socket.socket) -> int:
         count += 1
 
 
-class EyeEnd:
-    """The eye's end: sends what the hold has, as fast as the mouth reads, and again when that seems lost."""
+class Allowances:
+    """Which camera a record is about, and whether it may still speak; bounded by the site's cameras.
 
-    def __init__(self, sock: socket.socket, hold: Hold, clock: Clock) -> None:
+    What names no camera of the site (a record of yesterday's site, a window whose Context was never heard) draws on one
+    share of its own, so that it passes and yet cannot be a way round.
+    """
+
+    def __init__(self, budgets: Mapping[str, Budget], others: Budget, clock: Clock) -> None:
+        self._buckets = {camera: TokenBucket(budget, clock) for camera, budget in budgets.items()}
+        self._others = TokenBucket(others, clock)
+        self._camera_of: dict[int, str] = {}
+
+    def learn(self, number: int, camera: str) -> None:
+        """Take note that windows of context ``number`` are about ``camera``; only the latest few of each are kept."""
+        if camera in self._buckets:
+            self._camera_of.pop(number, None)
+            self._camera_of[number] = camera
+            while len(self._camera_of) > 4 * len(self._buckets):
+                del self._camera_of[next(iter(self._camera_of))]
+
+    def allow(self, record: AnyRecord, size_bytes: int) -> bool:
+        """Tell whether ``record`` is within the budget of its camera, and charge it."""
+        match record:
+            case Context(camera=camera) | CameraHealth(camera=camera):
+                bucket = self._buckets.get(camera, self._others)
+            case CrossingWindow(context=number) | RollUp(context=number):
+                bucket = self._buckets.get(self._camera_of.get(number, ""), self._others)
+            case _:
+                bucket = self._others
+        return bucket.take(size_bytes)
+
+
+class EyeEnd:
+    """The eye's end: sends what the hold has, as fast as the mouth reads, and again when that seems lost.
+
+    Args:
+        sock: The eye's end of the link.
+        hold: What waits to be acknowledged.
+        clock: For sending again.
+        allowances: What it keeps to, so that the mouth has no reason to cut it off after a long silence.
+    """
+
+    def __init__(self, sock: socket.socket, hold: Hold, clock: Clock, allowances: Allowances) -> None:
         self._sock = sock
         self._hold = hold
+        self._allowances = allowances
+        self._charged: bytes | None = None
         self._clock = clock
         self._progress_at_s = clock.elapsed_s()
         self._rewound_at_s = -REWIND_EVERY_S
@@ -172,7 +213,7 @@ class EyeEnd:
         self.is_full = False
         for _ in range(PACKETS_A_TURN):
             packet = self._hold.next_packet()
-            if packet is None:
+            if packet is None or not self._may_send(packet):
                 return
             try:
                 self._sock.send(packet)
@@ -182,38 +223,19 @@ class EyeEnd:
             except ConnectionError:
                 raise LinkCutError(CutReason.EMPTY) from None
             self._hold.sent()
+            self._charged = None
 
-
-class Allowances:
-    """Which camera a record is about, and whether it may still speak; bounded by the site's cameras.
-
-    What names no camera of the site (a record of yesterday's site, a window whose Context was never heard) draws on one
-    share of its own, so that it passes and yet cannot be a way round.
-    """
-
-    def __init__(self, budgets: Mapping[str, Budget], others: Budget, clock: Clock) -> None:
-        self._buckets = {camera: TokenBucket(budget, clock) for camera, budget in budgets.items()}
-        self._others = TokenBucket(others, clock)
-        self._camera_of: dict[int, str] = {}
-
-    def learn(self, number: int, camera: str) -> None:
-        """Take note that windows of context ``number`` are about ``camera``; only the latest few of each are kept."""
-        if camera in self._buckets:
-            self._camera_of.pop(number, None)
-            self._camera_of[number] = camera
-            while len(self._camera_of) > 4 * len(self._buckets):
-                del self._camera_of[next(iter(self._camera_of))]
-
-    def allow(self, record: AnyRecord, size_bytes: int) -> bool:
-        """Tell whether ``record`` is within the budget of its camera, and charge it."""
-        match record:
-            case Context(camera=camera) | CameraHealth(camera=camera):
-                bucket = self._buckets.get(camera, self._others)
-            case CrossingWindow(context=number) | RollUp(context=number):
-                bucket = self._buckets.get(self._camera_of.get(number, ""), self._others)
-            case _:
-                bucket = self._others
-        return bucket.take(size_bytes)
+    def _may_send(self, packet: bytes) -> bool:
+        """Tell whether ``packet`` is within budget; it is charged once, however often it goes out."""
+        if self._hold.is_repeat or packet == self._charged:
+            return True
+        record = decode_record(bytes(decode_carried(packet).record))
+        if isinstance(record, Context):
+            self._allowances.learn(context_number_of(record), record.camera)
+        if not self._allowances.allow(record, len(packet)):
+            return False
+        self._charged = packet
+        return True
 
 
 class MouthEnd:

@@ -43,8 +43,8 @@ class Tally:
         camera = next((one for one in self.cameras if one.id == tallied.camera), None)
         if camera is None or not _fits(tallied, camera):
             return
-        seen = self._seen.setdefault(camera.id, _Seen(_nothing(camera), tallied))
-        self.is_changed |= seen.now != tallied or len(self._seen) == 1
+        seen = self._seen.setdefault(camera.id, _Seen(_nothing(camera), _nothing(camera)))
+        self.is_changed |= seen.now != tallied
         seen.now = tallied
 
     def add_numbers(self, numbered: Numbered) -> None:

@@ -8,9 +8,10 @@ Capture ─┘   (a few frames at once)   (one a camera) └─▶ checkpoint, e
 import select
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
+from veilleur_agent.budget import budget_of
 from veilleur_agent.child import EXIT_REFUSED
 from veilleur_agent.control import (
     Addresses,
@@ -29,6 +30,7 @@ from veilleur_agent.control import (
 )
 from veilleur_agent.events import Tell
 from veilleur_agent.eye.cameras import Doorway, capture_of, doorway_of
+from veilleur_agent.eye.capture import Capture
 from veilleur_agent.eye.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from veilleur_agent.eye.detect import Detector, DetectorRejectedError
 from veilleur_agent.eye.errors import CheckpointRejectedError, DetectorLostError, EyeRefusedError
@@ -37,12 +39,10 @@ from veilleur_agent.eye.scheduler import Scheduler
 from veilleur_agent.eye.settings import EyeSettings, settings_of
 from veilleur_agent.eye.timesource import is_synced
 from veilleur_agent.hold import Hold, HoldRejectedError, restore_hold
-from veilleur_agent.link import EyeEnd, LinkCutError, discard
+from veilleur_agent.link import Allowances, EyeEnd, LinkCutError, discard, others_budget
 from veilleur_contracts.clock import Clock, SystemClock
+from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.messages import Record
-
-if TYPE_CHECKING:  # read by the type checker alone
-    from veilleur_agent.eye.capture import Capture
 
 LOOP_S: Final = 0.05
 CHORES_EVERY_S: Final = 0.05
@@ -109,7 +109,11 @@ class Eye:
             self._captures[camera.id] = capture_of(camera, doorway, self._clock, self._scheduler.wake)
             self._scheduler.add(self._captures[camera.id], camera.fps)
         self._hold: Hold = self._restored()
-        self._end = EyeEnd(link, self._hold, self._clock)
+        budgets = {one.id: budget_of(len(one.line), settings.window_s(one)).within() for one in settings.site.camera}
+        self._allowances = Allowances(budgets, others_budget(budgets.values()), self._clock)
+        for lookout in self._lookouts.values():
+            self._allowances.learn(context_number_of(lookout.context), lookout.camera.id)
+        self._end = EyeEnd(link, self._hold, self._clock, self._allowances)
         self._is_cut = False
         self._stop_at_s: float | None = None
         self._failures = 0
@@ -123,14 +127,14 @@ class Eye:
         """Look, count and say, until box says stop."""
         self._say([lookout.context for lookout in self._lookouts.values()])
         self._tell("eye.started", cameras=len(self._lookouts), in_flight=self._in_flight, epoch=self._hold.epoch)
-        with ExitStack() as stack:
-            for capture in self._captures.values():
-                stack.enter_context(capture)
-            self._control.say(Ready())
-            while self._stop_at_s is None:
-                self._look(LOOP_S)
-                if self._is_due("chores", CHORES_EVERY_S):
-                    self._do_chores()
+        self._obey()  # where the cameras are
+        for capture in self._captures.values():
+            capture.start()
+        self._control.say(Ready())
+        while self._stop_at_s is None:
+            self._look(LOOP_S)
+            if self._is_due("chores", CHORES_EVERY_S):
+                self._do_chores()
         self._finish(self._stop_at_s)
 
     def _look(self, wait_s: float) -> bool:
@@ -180,7 +184,8 @@ class Eye:
                 case LinkReopened() if self._is_cut:
                     discard(self._link)
                     self._hold.rewind()
-                    self._end, self._is_cut = EyeEnd(self._link, self._hold, self._clock), False
+                    self._end = EyeEnd(self._link, self._hold, self._clock, self._allowances)
+                    self._is_cut = False
                     self._tell("link.reopened")
                 case _:
                     pass  # for the mouth, or a second start: nothing to do
@@ -264,6 +269,8 @@ class Eye:
             self._control.say(Beat())
             select.select([self._link], [], [], LOOP_S)
         self._save()
+        with ThreadPoolExecutor(len(self._captures)) as closers:  # each waits for a camera that may be silent
+            list(closers.map(Capture.close, self._captures.values()))
         self._tell("eye.stopped", unacknowledged=len(self._hold))
         self._control.say(Ended(len(self._hold)))
 

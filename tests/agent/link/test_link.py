@@ -54,8 +54,10 @@ class World:
         self.clock = HandClock()
         self.eye_sock, self.mouth_sock = link_pair()
         self.hold = Hold(self.clock.now_ms())
-        self.eye = EyeEnd(self.eye_sock, self.hold, self.clock)
         self.budgets = budgets or {"gare": WIDE}
+        honest = {camera: budget.within() for camera, budget in self.budgets.items()}
+        allowances = Allowances(honest, others_budget(honest.values()), self.clock)
+        self.eye = EyeEnd(self.eye_sock, self.hold, self.clock, allowances)
         self.committed: dict[int, int] = {}
         self.stored: list[int] = []
         self.start_mouth()
@@ -268,6 +270,23 @@ def test_an_eye_that_pushes_a_picture_as_counts_is_cut_off_within_its_budget(wor
     assert cut.value.reason is CutReason.BUDGET
     assert passed <= budget.burst_bytes
     assert leak_bytes_per_day([budget]) < 250_000
+
+
+def test_an_honest_eye_whose_mouth_was_away_for_weeks_is_never_cut_off() -> None:
+    world = World({"gare": budget_of(lines=2, window_s=900)})
+    try:
+        number = context_number_of(a_context())
+        world.hold.say(a_context())
+        for n in range(20 * 96 * 2):
+            world.hold.say(a_window(n, number))
+        for _ in range(2000):
+            world.clock.advance(60.0)
+            world.turn()
+            if not len(world.hold):
+                break
+        assert world.stored == list(range(20 * 96 * 2))
+    finally:
+        world.close()
 
 
 def test_a_camera_of_yesterdays_site_passes_on_the_share_of_the_others(world: World) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from box_builders import a_context, a_health, a_window
 from fleet_double import Ledger, fleet_at
+from veilleur_agent.budget import Budget
 from veilleur_agent.control import (
     Beat,
     CameraBudget,
@@ -35,7 +36,7 @@ from veilleur_agent.control import (
 from veilleur_agent.events import OutputGate
 from veilleur_agent.hold import Hold
 from veilleur_agent.keeper import ENVIRONMENT, module_program
-from veilleur_agent.link import CutReason, EyeEnd, link_pair
+from veilleur_agent.link import Allowances, CutReason, EyeEnd, link_pair
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.messages import Birth, Context, MessageClass, class_of_stream
@@ -52,7 +53,8 @@ class Eye:
 
     def __init__(self, sock: socket.socket) -> None:
         self.hold = Hold(SystemClock().now_ms())
-        self.end = EyeEnd(sock, self.hold, SystemClock())
+        boundless = Budget(1e9, 1_000_000_000)
+        self.end = EyeEnd(sock, self.hold, SystemClock(), Allowances({}, boundless, SystemClock()))
         self.said = 0
 
     def say(self, windows: int) -> None:
