@@ -25,7 +25,7 @@ from veilleur_contracts.audit import (
 )
 from veilleur_contracts.merkle import leaf_hash, root_of
 from veilleur_contracts.notes import NoteRejectedError, SignedCheckpoint, VerifierKey, read_checkpoint
-from veilleur_contracts.tiles import TILE_BITS, TILE_WIDTH, LogUnreadableError, Tiles, folded
+from veilleur_contracts.tiles import TILE_WIDTH, LogUnreadableError, Tiles, folded
 
 NOTES_MAX: Final = 65_536
 
@@ -322,12 +322,9 @@ class _Tree:
         return self._known[level, index]
 
     def _above(self, level: int, index: int) -> bytes:
-        """Return a subtree that begins before the first entry kept: by its tile, or by halves."""
+        """Return a subtree that begins before the first entry kept: by its tile, or by halves; pruning cuts at tiles."""
         if ((index + 1) << level) <= self._walk.kept_from:
             return self._tiles.subtree(level, index)
-        if level <= TILE_BITS:
-            message = "pruning left half a bundle"
-            raise LogUnreadableError(message)
         return folded([self._subtree(level - 1, 2 * index), self._subtree(level - 1, 2 * index + 1)])
 
 

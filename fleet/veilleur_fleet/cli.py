@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.errors import RejectedError
 from veilleur_fleet import app as fleet_app
+from veilleur_fleet.audit import audit_app
+from veilleur_fleet.policy import policy_app
 from veilleur_fleet.settings import Settings
 
 _EXAMPLES = """
@@ -28,6 +30,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Store what the boxes count, acknowledge it, and show it.",
 )
+cli.add_typer(policy_app, name="policy")
+cli.add_typer(audit_app, name="audit")
 
 
 @cli.callback()

@@ -1,5 +1,6 @@
 """Policy documents: one canonical form, refusals in a sentence, and a loosening that is computed."""
 
+import time
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -417,3 +418,17 @@ def test_a_clock_set_elsewhere_gives_the_strictest_profile(year) -> None:
     assert held.classes == STRICTEST.classes
     assert held.masks == {MASK}
     assert not held.keep_images
+
+
+def test_a_policy_with_masks_rules_and_visas_is_accepted() -> None:
+    check_policy(a_policy(cameras=(CameraRules("parvis", frozenset({MASK, OTHER_MASK}), EVERYTHING),), visas=AGREED))
+
+
+def test_a_city_of_cameras_is_compared_in_a_few_seconds() -> None:
+    """1,200 cameras and 22 communes, all of them named: what a box must do when a policy comes."""
+    cameras = tuple(CameraRules(f"camera-{number}", frozenset({MASK})) for number in range(1200))
+    communes = frozenset(f"300{number:02d}" for number in range(22))
+    old = a_policy(cameras=cameras, scope=Scope(frozenset(Controller), communes), authorisations=(PARKING,))
+    started = time.process_time()
+    assert compare(old, changed(old, version=2, default=Rules(person_cell_min=6))).loosened == ()
+    assert time.process_time() - started < 5

@@ -37,6 +37,7 @@ from veilleur_contracts.standing import (
     look,
     offer,
     recall,
+    why_strict,
 )
 
 HALL = CityHall()
@@ -297,3 +298,7 @@ def test_roots_are_bounded() -> None:
         box = offer(box, HALL.signed_root(HALL.root(version=version)), NOW)
     with pytest.raises(MalformedDocumentError, match="enrol the box again"):
         offer(box, HALL.signed_root(HALL.root(version=34)), NOW)
+
+
+def test_a_box_without_a_policy_is_strict_for_that_reason() -> None:
+    assert why_strict(enrol(PINNED, Controller.VILLE), NOW) is WhyStrict.NO_POLICY
