@@ -10,7 +10,7 @@ from veilleur_simulator.street import Street
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of somebody walking, 25 pictures."""
+    """One second of somebody walking, 25 pictures."""
     path = tmp_path_factory.mktemp("film") / "walker.mp4"
-    write_film(Street(street(seconds=2.0, user=(User("person", ((-2.0, 8.0), (2.0, 8.0))),))), path)
+    write_film(Street(street(seconds=1.0, fps=25.0, user=(User("person", ((-2.0, 8.0), (2.0, 8.0))),))), path)
     return path
