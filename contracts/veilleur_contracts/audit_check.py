@@ -322,7 +322,7 @@ class _Tree:
         return self._known[level, index]
 
     def _above(self, level: int, index: int) -> bytes:
-        """Return a subtree that begins before the first entry kept: by its tile, or by halves; pruning cuts at tiles."""
+        """Return a subtree that begins before the first entry kept: by its tile, or by halves."""
         if ((index + 1) << level) <= self._walk.kept_from:
             return self._tiles.subtree(level, index)
         return folded([self._subtree(level - 1, 2 * index), self._subtree(level - 1, 2 * index + 1)])
