@@ -71,7 +71,7 @@ class Findings:
         kept_from: Index of the first entry that is still kept; those before were pruned.
         size: Number of entries ever written, as far as the files show.
         signed_size: Size of the newest checkpoint that the log agrees with; entries after it are not signed yet.
-        checkpoints: How many checkpoints the log agrees with.
+        checkpoints: At how many sizes a checkpoint agrees with the log.
         witnessed: For each witness, the size of the newest checkpoint it cosigned that the log agrees with.
         starts: How often the box started.
         torn_bytes: Bytes of a half-written entry at the end, which the box will cut off.
@@ -145,7 +145,7 @@ def check_log(
         kept_from=walk.kept_from,
         size=walk.size,
         signed_size=max((head.checkpoint.size for head in agreeing), default=0),
-        checkpoints=len(agreeing),
+        checkpoints=len({head.checkpoint.size for head in agreeing}),
         witnessed=witnessed,
         starts=walk.starts,
         torn_bytes=walk.torn_bytes,
