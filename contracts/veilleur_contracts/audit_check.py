@@ -5,7 +5,8 @@
 What the files alone cannot show, and is said: entries after the newest checkpoint are chained but not signed yet; who
 holds the box's key can sign another history, which only a witness's checkpoint or another copy contradicts, and then
 the first bad entry is known up to the checkpoints around it, or exactly by the other copy. A log cut short is said to
-be bad from its end on; what stands between the last checkpoint it agrees with and its end is chained, not proven.
+be bad from its end on. In each case what stands between the last checkpoint that agrees (``signed_size``) and the entry
+that is named is chained, not proven: a forger with the key may have rewritten that too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -135,8 +136,10 @@ def check_log(
     faults = [*walk.faults, *unsigned, *_pruned_silently(walk), *_longer_tile(walk, tiles)]
     for copy in copies:
         faults.extend(_compare_copy(walk, copy))
-    exact = [fault for fault in faults if fault.is_exact and fault.kind is not FaultKind.UNSIGNED]
-    faults += [one for one in contradicted if not any(one.first <= fault.first <= one.last for fault in exact)]
+    nearer = [fault for fault in faults if fault.kind is not FaultKind.UNSIGNED]
+    faults += [
+        one for one in contradicted if not any(one.first <= fault.first and fault.last <= one.last for fault in nearer)
+    ]
     witnessed: dict[str, int] = {}
     for head in agreeing:
         for name in head.witnesses:
