@@ -193,7 +193,8 @@ class LineCounter:
         label = Label(int(paths.labels[row]))
         if label not in self._labels or not -slack <= along <= float(self._length[line]) + slack:
             return []
-        return [Crossing(line, label, _direction(int(paths.side[row, line])), round(float(paths.zero_ms[row, line])))]
+        at_ms, direction = round(float(paths.zero_ms[row, line])), _direction(int(paths.side[row, line]))
+        return [Crossing(line, label, direction, at_ms, int(paths.ids[row]))]
 
     def _note_turns(self, rows: Places, band: Floats, at_ms: Floats) -> list[Crossing]:
         """Follow who is near a line; tell when two who turned back there must have gone through each other."""

@@ -117,12 +117,14 @@ class Crossing:
         label: What went over it.
         direction: Which way.
         at_ms: When, interpolated between frames, UTC milliseconds.
+        track: Whose, for its speed alone; -1 when the tracker took two for each other.
     """
 
     line: int
     label: Label
     direction: Direction
     at_ms: int
+    track: int = field(default=-1, repr=False, compare=False)
 
 
 def no_detections() -> Detections:

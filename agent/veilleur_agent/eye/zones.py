@@ -1,0 +1,171 @@
+"""Measure presence in zones: how many at a time, and how long each stayed.
+
+    Tracks ─▶ foot in zone? ─┬─▶ how many now, by label ──▶ Presence ─▶ median, 90th percentile
+                             └─▶ one presence each ─▶ Stay, told when it has ended for a while
+
+A presence goes on when its track is lost, renewed or steps out for less than the grace; it is then found again by its
+id, or by another id born where it was. Who never moved is no person (a cone, a poster), and nobody knows since when
+somebody who was there before the eye opened has stayed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from veilleur_agent.eye.assign import assign
+from veilleur_agent.eye.polygons import inside
+from veilleur_agent.eye.records import Tracks
+from veilleur_agent.eye.rows import Rows
+from veilleur_contracts.messages import Label
+from veilleur_contracts.site import Zone
+
+GRACE_MS: Final = 10_000
+"""A presence ends when absent longer: people step aside, and a lorry hides them, for less."""
+NEAR_SIZES: Final = 1.0
+"""A track born within this distance of a lost presence, in sizes of its box, goes on with it."""
+STAYS_MAX: Final = 512
+FOOT_LIFT: Final = 0.1
+"""A box ends a little below the wheels or feet: the share of its height by which the foot lies higher."""
+MOTOR: Final = np.isin(np.arange(len(Label)), (int(Label.CAR), int(Label.BUS), int(Label.TRUCK)))
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """One presence in one zone, told when it has ended.
+
+    Attributes:
+        zone: Index of the zone in the camera's list.
+        label: Who stayed.
+        from_ms: When it came in, UTC milliseconds.
+        until_ms: When it was last inside.
+    """
+
+    zone: int
+    label: Label
+    from_ms: int
+    until_ms: int
+
+
+@dataclass(slots=True)
+class _Present(Rows):
+    """The presences of the moment: arrays of one length, at most ``STAYS_MAX``."""
+
+    ids: npt.NDArray[np.int64]
+    zones: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int8]
+    from_ms: npt.NDArray[np.int64]
+    until_ms: npt.NDArray[np.int64]
+    feet: Floats
+    sizes: Floats
+
+
+class ZoneWatch:
+    """Presence in the zones of one camera; holds ``STAYS_MAX`` presences at most.
+
+    Args:
+        zones: The zones, in the order in which stays name them.
+        labels: Whose presence is measured, in wire order.
+        aspect: Width of the frame over its height.
+    """
+
+    def __init__(self, zones: Sequence[Zone], labels: Sequence[Label], aspect: float) -> None:
+        self._polygons = [np.array(zone.polygon, np.float64) for zone in zones]
+        self._labels = tuple(labels)
+        self._aspect = aspect
+        self._present = _present_of(0)
+        self._at_ms = 0
+
+    def watch(self, tracks: Tracks, at_ms: int) -> tuple[Counts, list[Stay]]:
+        """Take in the tracks of one frame.
+
+        Args:
+            tracks: Everybody told by the tracker.
+            at_ms: Time of the frame, UTC milliseconds; when it goes back, every presence ends.
+
+        Returns:
+            How many are in each zone now, int64, shape ``(zones, labels)``, and the stays that have ended.
+        """
+        ended = self.close() if at_ms < self._at_ms else []
+        self._at_ms = at_ms
+        counts = np.zeros((len(self._polygons), len(self._labels)), np.int64)
+        real = np.isin(tracks.labels, self._labels) & (tracks.moved | MOTOR[tracks.labels])
+        boxes = tracks.boxes[real].astype(np.float64)
+        feet, sizes = self._feet(boxes)
+        held = np.stack([inside(polygon, feet) for polygon in self._polygons]) if self._polygons else counts[:, :0] > 0
+        for place, label in enumerate(self._labels):
+            counts[:, place] = (held & (tracks.labels[real] == int(label))).sum(axis=1)
+        arrived = tracks.moved[real]
+        zones, rows = np.nonzero(held & arrived) if held.size else (np.empty(0, np.intp), np.empty(0, np.intp))
+        here = _present_of(len(rows))
+        here.ids, here.zones, here.labels = tracks.ids[real][rows], zones.astype(np.int64), tracks.labels[real][rows]
+        here.from_ms, here.until_ms = np.full(len(rows), at_ms), np.full(len(rows), at_ms)
+        here.feet, here.sizes = feet[rows] * (self._aspect, 1.0), sizes[rows]
+        self._go_on(here)
+        return counts, ended + self._expire(at_ms - GRACE_MS)
+
+    def close(self) -> list[Stay]:
+        """End every presence where it stands, as when the stream has ended."""
+        return self._expire(None)
+
+    def _feet(self, boxes: Floats) -> tuple[Floats, Floats]:
+        tall = boxes[:, 3] - boxes[:, 1]
+        feet = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - FOOT_LIFT * tall], axis=1)
+        return feet, np.sqrt(np.maximum((boxes[:, 2] - boxes[:, 0]) * self._aspect * tall, 1e-8))
+
+    def _go_on(self, here: _Present) -> None:
+        """Let every presence that is still there go on, under its own id or an heir's, and begin the others."""
+        present = self._present
+        row_of = {key: row for row, key in enumerate(zip(present.ids.tolist(), present.zones.tolist(), strict=True))}
+        keys = zip(here.ids.tolist(), here.zones.tolist(), strict=True)
+        rows = np.array([row_of.get(key, -1) for key in keys], np.intp)
+        lost, new = np.setdiff1d(np.arange(len(present.ids)), rows), np.flatnonzero(rows < 0)
+        if lost.size and new.size:
+            apart = np.linalg.norm(present.feet[lost][:, None] - here.feet[new][None], axis=2)
+            apart /= NEAR_SIZES * present.sizes[lost][:, None]
+            fits = (apart < 1.0) & (present.zones[lost][:, None] == here.zones[new][None])
+            fits &= MOTOR[present.labels[lost]][:, None] == MOTOR[here.labels[new]][None]
+            heirs, theirs = assign(np.where(fits, apart, np.inf), 1.0)
+            rows[new[theirs]] = lost[heirs]
+        known = rows >= 0
+        for name in ("ids", "labels", "until_ms", "feet", "sizes"):
+            getattr(present, name)[rows[known]] = getattr(here, name)[known]
+        here.keep(~known)
+        here.keep(np.arange(len(here.ids)) < STAYS_MAX - len(present.ids))
+        present.append(here)
+
+    def _expire(self, before_ms: int | None) -> list[Stay]:
+        present = self._present
+        ended = present.until_ms < (before_ms if before_ms is not None else np.iinfo(np.int64).max)
+        if not ended.any():
+            return []
+        stays = [
+            Stay(int(zone), Label(int(label)), int(from_ms), int(until_ms))
+            for zone, label, from_ms, until_ms in zip(
+                present.zones[ended],
+                present.labels[ended],
+                present.from_ms[ended],
+                present.until_ms[ended],
+                strict=True,
+            )
+        ]
+        present.keep(~ended)
+        return stays
+
+
+def _present_of(count: int) -> _Present:
+    whole = np.zeros(count, np.int64)
+    return _Present(
+        ids=whole,
+        zones=whole,
+        labels=np.zeros(count, np.int8),
+        from_ms=whole,
+        until_ms=whole,
+        feet=np.zeros((count, 2)),
+        sizes=np.zeros(count),
+    )
