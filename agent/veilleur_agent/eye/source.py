@@ -6,6 +6,7 @@
 Every fault of FFmpeg is told in our own words: its messages carry the camera's password.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class Slots:
         return self._slot_of(pts_s) != self._slot_of(pts_s - lasts_s)
 
     def _slot_of(self, pts_s: float) -> int:
-        return int(np.floor(pts_s * self._fps + SLOT_SLACK))
+        return math.floor(pts_s * self._fps + SLOT_SLACK)
 
 
 def open_source(address: Address) -> "Source":
@@ -149,6 +150,7 @@ class Source:
             container.close()
             raise StreamCorruptError(f"{address.name} holds no video; give a video file or a camera's video stream")
         self._stream: VideoStream = container.streams.video[0]
+        self._tick_s = float(self._stream.time_base or 0)
         self._check_size(self._stream.codec_context.width, self._stream.codec_context.height)
         # One thread a camera: threads of one decoder cost more cores in all, and add delay.
         self._stream.codec_context.thread_count = 1
@@ -237,8 +239,7 @@ class Source:
             raise fault
 
     def _seconds_of(self, ticks: int | None) -> float | None:
-        base = self._stream.time_base
-        return None if ticks is None or base is None else float(ticks * base)
+        return None if ticks is None else ticks * self._tick_s
 
     def _time_of(self, frame: VideoFrame) -> float:
         """Seconds on the source's clock; where a picture bears no time, one picture after the last."""
