@@ -95,14 +95,15 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypa
     migrations.migrate(connection)
     before = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
     scripts = migrations._scripts()
+    following = max(scripts) + 1
     broken = "CREATE TABLE fine (a INTEGER);\nINSERT INTO fine VALUES (1);\nCREATE TABLE boxes (twice INTEGER);\n"
-    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, 2: broken})
+    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, following: broken})
     with pytest.raises(sqlite3.OperationalError, match="boxes"):
         migrations.migrate(connection)
     assert connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == before
-    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, 2: "CREATE TABLE later (a INTEGER);"})
-    assert migrations.migrate(connection) == 2
-    assert migrations.migrate(connection) == 2
+    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, following: "CREATE TABLE later (a INTEGER);"})
+    assert migrations.migrate(connection) == following
+    assert migrations.migrate(connection) == following
     connection.close()
 
 
@@ -110,3 +111,20 @@ def test_a_script_that_ends_inside_a_statement_is_no_script() -> None:
     assert list(migrations.statements_of("-- c;\nCREATE TABLE a (b);\n-- end\n")) == ["-- c;\nCREATE TABLE a (b);\n"]
     with pytest.raises(ValueError, match="inside a statement"):
         list(migrations.statements_of("CREATE TABLE a (b"))
+
+
+def test_a_database_of_version_one_keeps_what_it_holds(tmp_path, clock) -> None:
+    old = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+    for statement in migrations.statements_of(migrations._scripts()[1]):
+        old.execute(statement)
+    old.execute("INSERT INTO schema_version VALUES (1)")
+    old.execute("INSERT INTO boxes (box_no, box, controller, first_heard_ms, heard_ms) VALUES (1, 'b', 'ville', 5, 5)")
+    old.execute("INSERT INTO cameras (camera_no, controller, camera, box_no) VALUES (7, 'ville', 'parvis', 1)")
+    old.close()
+    with open_database(tmp_path, clock) as database:
+        assert database.writer.execute("SELECT max(version) FROM schema_version").fetchone() == (
+            max(migrations._scripts()),
+        )
+        kept = database.writer.execute("SELECT camera_no, camera, context, view_faults FROM cameras").fetchall()
+        assert kept == [(7, "parvis", None, None)]

@@ -1,6 +1,7 @@
 """What is known of cameras: which lines a Context gives them, and what they are doing.
 
 Context ──learn──▶ cameras · lines · contexts ──Known──▶ row_of(window) ──▶ crossing_windows
+Validation ──validate──▶ validations          CameraHealth, ViewAlarm ──▶ cameras
 """
 
 import sqlite3
@@ -8,8 +9,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from veilleur_contracts.codec import context_number_of, decode_record
-from veilleur_contracts.messages import CameraHealth, Context, CrossingWindow, Label
+from veilleur_contracts.messages import (
+    CameraHealth,
+    Context,
+    CrossingWindow,
+    EventKind,
+    Label,
+    ObjectWindow,
+    OccupancyWindow,
+    RoadState,
+    RollUp,
+    SpeedWindow,
+    StayWindow,
+    StreetEvent,
+    Validation,
+    ViewAlarm,
+)
 from veilleur_fleet.store.boxes import BoxRow
+from veilleur_fleet.store.kinds import OfContext
 
 CAMERAS_PER_BOX_MAX: Final = 256
 LINES_PER_CAMERA_MAX: Final = 256
@@ -17,6 +34,8 @@ CONTEXTS_PER_BOX_MAX: Final = 20_000
 """Bounds on what one box may make us remember for ever; ordinary sites stay a hundred times below."""
 KNOWN_MAX: Final = 20_000
 HEALTH_KEPT_MS: Final = 7 * 86_400_000
+FACTORS: Final = 3
+"""Recall, precision and crossings of each label, in a Validation."""
 _CELLS: Final = 2 * len(Label)
 _EVERY_LABEL: Final = tuple(range(len(Label)))
 
@@ -38,6 +57,8 @@ class Known:
         counted: Bit set of the labels counted.
         cells: For each count of a window, its place among the twelve of a row; None when they are already in order.
         cells_wanted: How many counts a window of this Context must have.
+        labels: Labels counted, in order.
+        zones: How many zones it names.
     """
 
     camera_no: int
@@ -45,10 +66,34 @@ class Known:
     counted: int
     cells: tuple[int, ...] | None
     cells_wanted: int
+    labels: tuple[int, ...]
+    zones: int
 
     def fits(self, window: CrossingWindow) -> bool:
         """Tell whether ``window`` is of a line of this Context, with two counts for each label."""
         return len(window.counts) == self.cells_wanted and window.line < len(self.line_nos)
+
+    def holds(self, record: OfContext) -> bool:
+        """Tell whether ``record`` speaks of lines, zones and labels that this Context names."""
+        lines = len(self.line_nos)
+        match record:
+            case CrossingWindow():
+                fits = self.fits(record)
+            case RollUp(line=line, label=label):
+                fits = line < lines and label in self.labels
+            case OccupancyWindow(zone=zone, counts=counts):
+                fits = zone < self.zones and len(counts) == self.cells_wanted
+            case StayWindow(zone=zone, label=label):
+                fits = zone < self.zones and label in self.labels
+            case SpeedWindow(line=line):
+                fits = line < lines
+            case StreetEvent(kind=EventKind.WRONG_WAY, place=line):
+                fits = line < lines
+            case ObjectWindow(zone=zone) | RoadState(zone=zone) | StreetEvent(place=zone):
+                fits = zone < self.zones
+            case Validation(factors=factors):
+                fits = len(factors) == FACTORS * len(self.labels)
+        return fits
 
     def row_of(self, window: CrossingWindow, position: int) -> WindowRow:
         """Return the row of a ``window`` that fits, columns as ``WINDOW_COLUMNS``."""
@@ -109,8 +154,14 @@ class Cameras:
         if self._lines_after(camera_no, context.lines) > LINES_PER_CAMERA_MAX:
             return "this camera has had too many lines"
         self._cursor.execute(
-            "UPDATE cameras SET box_no = ?, insee = ?, counted = ? WHERE camera_no = ?",
-            (box.box_no, context.insee, _bits_of(context.labels), camera_no),
+            # what was validated under another Context says nothing of this one
+            "DELETE FROM validations WHERE camera_no = (SELECT camera_no FROM cameras WHERE camera_no = ?"
+            " AND context IS NOT ?)",
+            (camera_no, number),
+        )
+        self._cursor.execute(
+            "UPDATE cameras SET box_no = ?, insee = ?, counted = ?, context = ? WHERE camera_no = ?",
+            (box.box_no, context.insee, _bits_of(context.labels), number, camera_no),
         )
         self._cursor.executemany(
             "INSERT INTO lines (camera_no, line) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -142,6 +193,33 @@ class Cameras:
         )
         return None
 
+    def view(self, box: BoxRow, alarm: ViewAlarm, received_ms: int) -> str | None:
+        """Take in what is wrong with a camera's view; return why it is refused, or None."""
+        camera_no = self._camera(box, alarm.camera)
+        if camera_no is None:
+            return "this box has named too many cameras"
+        at_s = min(alarm.at_s, received_ms // 1000)
+        self._cursor.execute(
+            "UPDATE cameras SET view_at_s = ?, view_faults = ?"
+            " WHERE camera_no = ? AND (view_at_s IS NULL OR view_at_s <= ?)",
+            (at_s, alarm.faults, camera_no, at_s),
+        )
+        return None
+
+    def validate(self, known: Known, validation: Validation) -> None:
+        """Take in how well the labels of a camera are counted, if it is the Context in force that says so."""
+        found = self._cursor.execute(
+            "SELECT 1 FROM cameras WHERE camera_no = ? AND context = ?", (known.camera_no, validation.context)
+        ).fetchone()
+        if found is None:
+            return
+        self._cursor.execute("DELETE FROM validations WHERE camera_no = ?", (known.camera_no,))
+        rows = zip(known.labels, *(validation.factors[place::FACTORS] for place in range(FACTORS)), strict=True)
+        self._cursor.executemany(
+            "INSERT INTO validations VALUES (?, ?, ?, ?, ?)",
+            [(known.camera_no, *row) for row in rows if None not in row],
+        )
+
     def forget_health_before(self, received_ms: int) -> int:
         """Delete the history of health received before; return how many rows went."""
         self._cursor.execute("DELETE FROM camera_health WHERE received_ms < ?", (received_ms,))
@@ -167,7 +245,8 @@ class Cameras:
         nos = dict(self._cursor.execute("SELECT line, line_no FROM lines WHERE camera_no = ?", (camera_no,)).fetchall())
         cells = None if context.labels == _EVERY_LABEL else _cells_of(context.labels)
         lines = tuple(nos[line] for line in context.lines)
-        known = Known(camera_no, lines, _bits_of(context.labels), cells, 2 * len(context.labels))
+        wanted, zones = 2 * len(context.labels), len(context.zones)
+        known = Known(camera_no, lines, _bits_of(context.labels), cells, wanted, context.labels, zones)
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
         self._known[(box_no, number)] = known

@@ -7,30 +7,14 @@ import msgspec
 import sqlalchemy as sa
 
 from veilleur_contracts.codec import decode_record, encode
-from veilleur_contracts.messages import (
-    AnyRecord,
-    Birth,
-    CameraHealth,
-    Context,
-    CrossingWindow,
-    Gap,
-    Published,
-    class_of_stream,
-)
+from veilleur_contracts.messages import AnyRecord, Context, Published, class_of_stream
 from veilleur_contracts.topics import out_technical_topic, out_topic
 from veilleur_fleet.store.cameras import as_context
+from veilleur_fleet.store.kinds import NAME_OF, OfContext
 from veilleur_fleet.store.tables import boxes, contexts, records, shards
 from veilleur_fleet.store.work import POSITION_BITS
 
 SLICE: Final = 200
-KIND_OF: Final[dict[type[AnyRecord], str]] = {
-    Context: "context",
-    CrossingWindow: "crossings",
-    CameraHealth: "health",
-    Birth: "birth",
-    Gap: "gap",
-}
-"""The last part of a topic of ``out/``."""
 _CONTEXTS_KEPT: Final = 20_000
 
 
@@ -86,8 +70,8 @@ class Outgoings:
         return Outgoing(cursor, topic, encode(told), isinstance(record, Context))
 
     def _topic_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]], record: AnyRecord) -> str:
-        kind = KIND_OF[type(record)]
-        if isinstance(record, CrossingWindow):
+        kind = NAME_OF[type(record)]
+        if isinstance(record, OfContext):
             context = self._context(connection, row.box_no, record.context)
         elif isinstance(record, Context):
             context = record

@@ -5,16 +5,23 @@ from enum import Enum
 from typing import Final
 
 from veilleur_contracts.codec import context_number_of, decode_record
-from veilleur_contracts.messages import AnyRecord, Birth, CameraHealth, Context, CrossingWindow, Gap
+from veilleur_contracts.messages import (
+    Birth,
+    CameraHealth,
+    Context,
+    CrossingWindow,
+    Validation,
+    ViewAlarm,
+)
 from veilleur_fleet.judge import Entry, Refusal
 from veilleur_fleet.store.boxes import Boxes, BoxRow
 from veilleur_fleet.store.cameras import Cameras
+from veilleur_fleet.store.kinds import TAG_OF, OfContext
 from veilleur_fleet.store.quarantine import Quarantine, Refused
 from veilleur_fleet.store.work import Place, Work
 
 WAITING_ROWS_MAX: Final = 100_000
 """For one box: windows whose Context has not come. Beyond it a window is not taken, and the box keeps it."""
-TAG_OF: Final[dict[type[AnyRecord], int]] = {Context: 1, CrossingWindow: 2, CameraHealth: 3, Birth: 4, Gap: 5}
 
 
 class Put(Enum):
@@ -45,14 +52,17 @@ class Shelves:
         seq, raw, record = entry
         if isinstance(record, Refusal):
             return self._refuse(work, place, entry, record.reason)
-        if isinstance(record, CrossingWindow):
+        if isinstance(record, OfContext):
             known = self.cameras.known(place.box.box_no, record.context)
             if known is None:
                 return self._wait(work, place, entry, record.context)
-            if not known.fits(record):
-                return self._refuse(work, place, entry, "a window that does not fit its Context")
-            work.windows.append(known.row_of(record, position))
-        elif isinstance(record, (Context, CameraHealth)):
+            if not known.holds(record):
+                return self._refuse(work, place, entry, f"{type(record).__name__}: it does not fit its Context")
+            if isinstance(record, CrossingWindow):
+                work.windows.append(known.row_of(record, position))
+            elif isinstance(record, Validation):
+                self.cameras.validate(known, record)
+        elif isinstance(record, (Context, CameraHealth, ViewAlarm)):
             reason = self._learn(work, place, record, raw)
             if reason is not None:
                 return self._refuse(work, place, entry, reason)
@@ -63,7 +73,7 @@ class Shelves:
         return Put.STORED
 
     def waiting(self, box_no: int, context: int, at_most: int) -> list[tuple[int, int, int, bytes]]:
-        """Return ``(stream, seq, received_ms, raw)`` of windows that wait for a Context."""
+        """Return ``(stream, seq, received_ms, raw)`` of records that wait for a Context."""
         return self._cursor.execute(
             "SELECT stream, seq, received_ms, raw FROM waiting WHERE box_no = ? AND context = ?"
             " ORDER BY stream, seq LIMIT ?",
@@ -82,7 +92,7 @@ class Shelves:
     def release(self, work: Work, place: Place, waited: tuple[int, int, bytes], position: int) -> Put:
         """Take a window, ``(context, seq, raw)``, out of the waiting room, now that its Context is known."""
         context, seq, raw = waited
-        put = self.put(work, place, Entry(seq, raw, decode_record(raw)), position)
+        put = self.put(work, place, (seq, raw, decode_record(raw)), position)
         if put is not Put.NOT_TAKEN:
             self._cursor.execute(
                 "DELETE FROM waiting WHERE box_no = ? AND context = ? AND stream = ? AND seq = ?",
@@ -99,10 +109,12 @@ class Shelves:
         if box is not None:
             work.bounds_moved.add(box.box)
 
-    def _learn(self, work: Work, place: Place, record: Context | CameraHealth, raw: bytes) -> str | None:
+    def _learn(self, work: Work, place: Place, record: Context | CameraHealth | ViewAlarm, raw: bytes) -> str | None:
         """Take in what a record says of a camera; return why it is refused, or None."""
         if isinstance(record, CameraHealth):
             return self.cameras.health(place.box, record, place.received_ms)
+        if isinstance(record, ViewAlarm):
+            return self.cameras.view(place.box, record, place.received_ms)
         reason = self.cameras.learn(place.box, record, raw, place.received_ms)
         if reason is None and place.box.waiting_rows:
             work.learnt.add((place.box.box, context_number_of(record)))
@@ -111,17 +123,19 @@ class Shelves:
     def _wait(self, work: Work, place: Place, entry: Entry, context: int) -> Put:
         if place.box.waiting_rows >= WAITING_ROWS_MAX:
             return Put.NOT_TAKEN
+        seq, raw, _ = entry
         self._cursor.execute(
             "INSERT INTO waiting (box_no, context, stream, seq, received_ms, raw) VALUES (?, ?, ?, ?, ?, ?)",
-            (place.box.box_no, context, place.stream, entry.seq, place.received_ms, entry.raw),
+            (place.box.box_no, context, place.stream, seq, place.received_ms, raw),
         )
         place.box.waiting_rows += 1
         work.bounds_moved.add(place.box.box)
         return Put.WAITING
 
     def _refuse(self, work: Work, place: Place, entry: Entry, reason: str) -> Put:
-        refused = Refused(place.topic, entry.raw, reason, place.received_ms)
-        kept = self.quarantine.put_record(place.box, refused, (place.stream, entry.seq))
+        seq, raw, _ = entry
+        refused = Refused(place.topic, raw, reason, place.received_ms)
+        kept = self.quarantine.put_record(place.box, refused, (place.stream, seq))
         if not kept:
             return Put.NOT_TAKEN
         work.stored.refused[place.box.box] += 1

@@ -32,13 +32,15 @@ cameras: Final = _table(
     "cameras",
     *("camera_no", "controller", "camera", "box_no", "insee", "counted"),
     *("at_s", "state", "fps_x10", "reconnects", "frames_dropped"),
+    *("context", "view_at_s", "view_faults"),
 )
 lines: Final = _table("lines", "line_no", "camera_no", "line")
 contexts: Final = _table("contexts", "box_no", "number", "camera_no", "received_ms", "raw")
+validations: Final = _table("validations", "camera_no", "label_no", "recall", "precision", "crossings")
 crossing_windows: Final = _table(
     "crossing_windows",
     *("line_no", "at_s", "position", "window_s", "coverage", "fps_x10", "quality", "counted"),
     *CELL_COLUMNS,
 )
 
-ALL: Final = (boxes, streams, shards, records, quarantine, cameras, lines, contexts, crossing_windows)
+ALL: Final = (boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows)
