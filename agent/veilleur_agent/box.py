@@ -51,6 +51,8 @@ SENTENCES: Final = {
     "belongs to the user of the eye, and holds an entry of that name",
     RefusedReason.WINDOW: "{subject}: its windows are shorter than the policy asks for: lengthen site.window_s",
     RefusedReason.BENCH: "{subject}: the bench policy holds only for files and the simulator's own streams",
+    RefusedReason.SPAWN: "eye or mouth cannot be started: check that the users of VEILLEUR_EYE_UID and "
+    "VEILLEUR_MOUTH_UID may read and run the program and Python",
     RefusedReason.STATE: "the state folder cannot be written: check its owner and the space on its disk",
     RefusedReason.CONFINEMENT: "a child could not give up its rights: check the kernel's log, and that the folders of "
     "the site exist; --allow-unconfined goes on without",

@@ -41,6 +41,7 @@ class RefusedReason(StrEnum):
     WINDOW = "window"
     BENCH = "bench"
     CONFINEMENT = "confinement"
+    SPAWN = "spawn"
     STATE = "state"
     OUTBOX_NEWER = "outbox-newer"
 

@@ -22,6 +22,7 @@ from veilleur_agent.control import (
     FromChild,
     Ready,
     Refused,
+    RefusedReason,
     Stop,
     control_pair,
     from_child,
@@ -35,6 +36,8 @@ PROVEN_AFTER_S: Final = 60.0
 LOOPS_AFTER: Final = 5
 READ_BYTES: Final = 4096
 LOOK_EVERY_S: Final = 0.5
+CANNOT_RUN: Final = 126
+"""What a shell says of a program it may not run."""
 END_WITHIN_S: Final = 1.0
 """A child that has closed its control pair is about to be gone."""
 DROPPED_TOLD_EVERY_S: Final = 60.0
@@ -179,9 +182,10 @@ class Keeper:
         ours, theirs = control_pair()
         try:
             process = await self._spawn(theirs)
-        except BaseException:
+        except OSError:
             ours.close()
-            raise
+            self._take(Refused(RefusedReason.SPAWN, None))
+            return CANNOT_RUN
         finally:
             theirs.close()
         self._process, self._control = process, ControlEnd(ours)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet_double import Ledger, fleet_at
-from journeys.town import film_of, scenario_of, site_of
+from journeys.town import command_of, descendants_of, film_of, scenario_of, site_of
 from model_builders import built_sprite
 from veilleur_agent.box import Box
 from veilleur_agent.preflight import Plan, StartRefusedError, plan_of
@@ -18,6 +18,7 @@ from veilleur_agent.settings import settings_of
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.messages import CameraHealth, CameraState, CrossingWindow
 from veilleur_simulator.broker import Broker, broker_in
+from veilleur_simulator.processes import Child, program_command, wait_until
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 WITHIN_S = 45.0
@@ -166,3 +167,18 @@ async def test_a_second_request_to_stop_waits_for_nothing(running, broker) -> No
         await one.until(lambda: any(event == "eye.stopped" for event, _ in one.told))
         one.box.stop()
     assert one.events("box.hurried") == [{}]
+
+
+def test_when_box_is_killed_its_children_do_not_outlive_it(tmp_path, models, film, broker) -> None:
+    (tmp_path / "site.toml").write_text(site_of(str(film), loop=True), encoding="utf-8")
+    places = ("--site", str(tmp_path / "site.toml"), "--state", str(tmp_path / "state"), "--models", str(models))
+    command = program_command("veilleur-agent", "run", *places, "--model", "sprite", "--broker", broker.url)
+    with Child("agent", [*command, "--policy", "bench"], tmp_path / "agent.log") as agent:
+        wait_until(lambda: b"eye.started" in (tmp_path / "agent.log").read_bytes(), WITHIN_S, "an eye")
+        children = list(descendants_of(agent.pid))
+        assert {part for part in ("eye", "mouth") if any(part in command_of(pid) for pid in children)} == {
+            "eye",
+            "mouth",
+        }
+        os.kill(agent.pid, signal.SIGKILL)
+        wait_until(lambda: not any(command_of(pid) for pid in children), WITHIN_S, "the end of the children")

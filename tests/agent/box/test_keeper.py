@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,13 @@ async def test_a_refusal_is_kept(keeping) -> None:
         await kept.until(lambda: kept.ended >= 1)
     assert kept.keeper.refusal == Refused(RefusedReason.MODEL, "gare")
     assert not kept.keeper.was_ready
+
+
+async def test_a_program_that_cannot_be_run_is_a_refusal_and_no_crash(keeping) -> None:
+    async with keeping("") as kept:
+        kept.keeper.kind = replace(kept.keeper.kind, program=("/nowhere/python",))
+        await kept.until(lambda: kept.keeper.refusal is not None)
+    assert kept.keeper.refusal == Refused(RefusedReason.SPAWN, None)
 
 
 async def test_a_child_inherits_no_variable_and_no_descriptor_of_boxs(keeping, monkeypatch) -> None:
