@@ -5,19 +5,31 @@ from dataclasses import dataclass
 from typing import Final
 
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.messages import MessageClass
+from veilleur_contracts.policy import Permissions
+from veilleur_contracts.site import Camera
 
 WINDOW_BYTES: Final = 104
 """A CrossingWindow of six labels in its link envelope, every field at its largest."""
 TECHNICAL_BYTES: Final = 75
 """A CameraHealth in its link envelope, every field at its largest."""
 ROLL_UP_BYTES: Final = 45
-"""A RollUp in its link envelope, every field at its largest."""
+OCCUPANCY_BYTES: Final = 101
+STAY_BYTES: Final = 87
+OBJECT_BYTES: Final = 45
+SPEED_BYTES: Final = 54
+ROAD_BYTES: Final = 48
+EVENT_BYTES: Final = 40
+"""The same of a RollUp, OccupancyWindow, StayWindow, ObjectWindow, SpeedWindow, RoadState and StreetEvent."""
+VALIDATION_BYTES: Final = 128
 ROLL_UPS_PER_DAY: Final = 2 * 2 * 25
 """For each line: persons and bicycles, both ways, each hour and each day."""
 CONTEXT_BYTES: Final = 1024
 TECHNICAL_PER_MINUTE: Final = 1.5
 """One each minute and one change of state every other; past that, a change is told by the next message."""
 TECHNICAL_AT_ONCE: Final = 10
+EVENTS_PER_HOUR: Final = 60
+EVENTS_AT_ONCE: Final = 20
 BACKLOG_S: Final = 6 * 3600
 """A mouth may be away that long and a quarter of what the eye held still passes at once, the rest at the rate."""
 DAY_S: Final = 86_400
@@ -41,12 +53,30 @@ class Budget:
         return self.burst_bytes + round(self.rate_bytes_s * DAY_S)
 
 
-def budget_of(lines: int, window_s: int) -> Budget:
-    """Return what a camera with ``lines`` lines needs on the link for its windows, roll-ups, health and context."""
-    windows = WINDOW_BYTES / window_s + ROLL_UP_BYTES * ROLL_UPS_PER_DAY / DAY_S
-    rate = lines * windows + TECHNICAL_PER_MINUTE * TECHNICAL_BYTES / 60
-    at_once = 4 * CONTEXT_BYTES + lines * WINDOW_BYTES + TECHNICAL_AT_ONCE * TECHNICAL_BYTES
+def budget_of(camera: Camera, window_s: int, permissions: Permissions) -> Budget:
+    """Return what ``camera`` needs on the link for everything that it may say and is asked for."""
+    a_window, events = _bytes_of_a_window(camera), event_budget(permissions)
+    rate = a_window / window_s + technical_budget().rate_bytes_s + events.rate_bytes_s
+    rate += len(camera.line) * ROLL_UP_BYTES * ROLL_UPS_PER_DAY / DAY_S
+    if MessageClass.AGGREGATE in permissions.classes:
+        rate += sum(zone.road for zone in camera.zone) * ROAD_BYTES / permissions.aggregate_window_s
+    contexts = 4 * (CONTEXT_BYTES + VALIDATION_BYTES)
+    at_once = contexts + a_window + technical_budget().burst_bytes + events.burst_bytes
     return Budget(rate, at_once + round(rate * BACKLOG_S))
+
+
+def _bytes_of_a_window(camera: Camera) -> int:
+    presence = OCCUPANCY_BYTES + len(camera.label_set()) * STAY_BYTES
+    speeds = 0 if camera.ground is None else 2 * SPEED_BYTES
+    objects = sum(zone.objects for zone in camera.zone)
+    return len(camera.line) * (WINDOW_BYTES + speeds) + len(camera.zone) * presence + objects * OBJECT_BYTES
+
+
+def event_budget(permissions: Permissions) -> Budget:
+    """Return the share of a camera's budget that its events may use; nothing where they are not permitted."""
+    if MessageClass.EVENT not in permissions.classes or not permissions.events:
+        return Budget(0.0, 0)
+    return Budget(EVENTS_PER_HOUR * EVENT_BYTES / 3600, EVENTS_AT_ONCE * EVENT_BYTES)
 
 
 def technical_budget() -> Budget:

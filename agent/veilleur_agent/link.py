@@ -29,14 +29,14 @@ from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import (
     RECORD_BYTES_MAX,
     AnyRecord,
+    Birth,
     CameraHealth,
     Carried,
     Context,
-    CrossingWindow,
     DocumentReady,
     Gap,
     Received,
-    RollUp,
+    ViewAlarm,
 )
 
 RESEND_AFTER_S: Final = 2.0
@@ -130,12 +130,12 @@ class Allowances:
     def allow(self, record: AnyRecord, size_bytes: int) -> bool:
         """Tell whether ``record`` is within the budget of its camera, and charge it."""
         match record:
-            case Context(camera=camera) | CameraHealth(camera=camera):
+            case Context(camera=camera) | CameraHealth(camera=camera) | ViewAlarm(camera=camera):
                 bucket = self._buckets.get(camera, self._others)
-            case CrossingWindow(context=number) | RollUp(context=number):
-                bucket = self._buckets.get(self._camera_of.get(number, ""), self._others)
-            case _:
+            case Birth() | Gap():
                 bucket = self._others
+            case _:
+                bucket = self._buckets.get(self._camera_of.get(record.context, ""), self._others)
         return bucket.take(size_bytes)
 
 
@@ -312,11 +312,7 @@ class MouthEnd:
         first, last = carried.seq, carried.seq
         if isinstance(record, Gap):
             first, last = record.first, record.last
-        if (
-            not isinstance(record, Context | CrossingWindow | CameraHealth | Gap)
-            or first != carried.seq
-            or first > last
-        ):
+        if isinstance(record, Birth) or first != carried.seq or first > last:
             raise LinkCutError(CutReason.UNEXPECTED)
         if last <= heard or first > heard + 1:
             self.duplicates += last <= heard

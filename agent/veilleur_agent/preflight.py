@@ -176,7 +176,7 @@ def check_site_runs(
             check_bench_source(camera.source, is_regular_file=is_file, token=token)
         if camera.secret is not None and settings.secrets is None:
             raise StartRefusedError(f"{where} names the secret {camera.secret}: give the file of secrets (--secrets)")
-        budgets[camera.id] = budget_of(len(camera.line), _window_s(where, camera, site, permissions))
+        budgets[camera.id] = budget_of(camera, _window_s(where, camera, site, permissions), permissions)
     if settings.secrets is not None:
         check_private(settings.secrets, "the file of secrets")
     return budgets

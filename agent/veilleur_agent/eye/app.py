@@ -109,7 +109,10 @@ class Eye:
             self._captures[camera.id] = capture_of(camera, doorway, self._clock, self._scheduler.wake)
             self._scheduler.add(self._captures[camera.id], camera.fps)
         self._hold: Hold = self._restored()
-        budgets = {one.id: budget_of(len(one.line), settings.window_s(one)).within() for one in settings.site.camera}
+        budgets = {
+            one.id: budget_of(one, settings.window_s(one), settings.permissions).within()
+            for one in settings.site.camera
+        }
         self._allowances = Allowances(budgets, others_budget(budgets.values()), self._clock)
         for lookout in self._lookouts.values():
             self._allowances.learn(context_number_of(lookout.context), lookout.camera.id)

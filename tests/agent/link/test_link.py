@@ -9,15 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from box_builders import HandClock, a_context, a_health, a_window
+from box_builders import HandClock, a_camera, a_context, a_health, a_window
 from veilleur_agent.budget import (
     CONTEXT_BYTES,
+    EVENT_BYTES,
+    OBJECT_BYTES,
+    OCCUPANCY_BYTES,
+    ROAD_BYTES,
     ROLL_UP_BYTES,
+    SPEED_BYTES,
+    STAY_BYTES,
     TECHNICAL_BYTES,
+    VALIDATION_BYTES,
     WINDOW_BYTES,
     Budget,
     TokenBucket,
     budget_of,
+    event_budget,
     leak_bytes_per_day,
 )
 from veilleur_agent.hold import Hold
@@ -40,9 +48,25 @@ from veilleur_contracts.messages import (
     CrossingWindow,
     DocumentReady,
     Gap,
+    MessageClass,
+    ObjectWindow,
+    OccupancyWindow,
     Received,
+    Record,
+    RoadState,
     RollUp,
+    SpeedWindow,
+    StayWindow,
+    StreetEvent,
+    Validation,
+    ViewAlarm,
 )
+from veilleur_contracts.policy import BENCH, STRICTEST, EventKind, Permissions
+from veilleur_contracts.site import Camera, Ground, Line, Zone
+
+LINE = Line("kerb", (0.1, 0.6), (0.9, 0.6))
+BAY = Zone("bay", ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9)))
+SQUARE = ((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))
 
 WIDE = Budget(1e9, 1_000_000_000)
 
@@ -249,7 +273,7 @@ def test_a_document_is_announced_by_name_and_hash_alone(world: World) -> None:
 
 
 def test_an_eye_that_pushes_a_picture_as_counts_is_cut_off_within_its_budget(world: World) -> None:
-    budget = budget_of(lines=2, window_s=900)
+    budget = budget_of(a_camera(lines=2), 900, STRICTEST)
     world.budgets = {"gare": budget}
     world.start_mouth()
     world.eye_sock.send(carried(a_context(), 1))
@@ -273,7 +297,7 @@ def test_an_eye_that_pushes_a_picture_as_counts_is_cut_off_within_its_budget(wor
 
 
 def test_an_honest_eye_whose_mouth_was_away_for_weeks_is_never_cut_off() -> None:
-    world = World({"gare": budget_of(lines=2, window_s=900)})
+    world = World({"gare": budget_of(a_camera(lines=2), 900, STRICTEST)})
     try:
         number = context_number_of(a_context())
         world.hold.say(a_context())
@@ -289,6 +313,11 @@ def test_an_honest_eye_whose_mouth_was_away_for_weeks_is_never_cut_off() -> None
         world.close()
 
 
+def test_a_roll_up_passes_as_every_statistic_does(world: World) -> None:
+    world.eye_sock.send(carried(RollUp(1, 1, 3600, 0, 0, 1, 7)))
+    assert world.mouth.receive() is not None
+
+
 def test_a_camera_of_yesterdays_site_passes_on_the_share_of_the_others(world: World) -> None:
     for packet in (carried(a_health(1, "gone"), 1), carried(a_window(1, 12345), 2)):
         world.eye_sock.send(packet)
@@ -302,20 +331,123 @@ def test_the_sizes_the_budget_counts_with_are_the_largest_there_are() -> None:
     high = 0xFFFF_FFFF_FFFF
     assert len(encode(Carried(high, high, Raw(encode_record(window))))) == WINDOW_BYTES
     assert len(encode(Carried(high, high, Raw(encode_record(health))))) == TECHNICAL_BYTES
-    roll_up = RollUp(most, most, 86_400, 63, 5, 1, 1_000_000)
-    assert len(encode(Carried(high, high, Raw(encode_record(roll_up))))) == ROLL_UP_BYTES
     context = Context("c" * 32, "30189", *["0" * 16] * 3, (0, 1, 2, 3, 4, 5), ("l" * 24,) * 16, ("z" * 24,) * 16)
     assert len(encode(Carried(high, high, Raw(encode_record(context))))) <= CONTEXT_BYTES
 
 
 def test_a_full_day_of_honest_windows_stays_within_the_budget() -> None:
     clock = HandClock()
-    bucket = TokenBucket(budget_of(lines=16, window_s=900), clock)
+    bucket = TokenBucket(budget_of(a_camera(lines=16), 900, STRICTEST), clock)
     for _ in range(2 * 96):
         clock.advance(900)
         assert all(bucket.take(WINDOW_BYTES) for _ in range(16))
         assert all(bucket.take(TECHNICAL_BYTES) for _ in range(22))
         assert all(bucket.take(ROLL_UP_BYTES) for _ in range(16))
+
+
+MOST = 0xFFFF_FFFF
+MANY = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("record", "size_bytes"),
+    [
+        pytest.param(RollUp(MOST, MOST, 86_400, 63, 5, 1, MANY), ROLL_UP_BYTES, id="roll-up"),
+        pytest.param(OccupancyWindow(MOST, MOST, 86_400, 63, 100, 127, (MANY,) * 12), OCCUPANCY_BYTES, id="occupancy"),
+        pytest.param(StayWindow(MOST, MOST, 86_400, 63, 100, 127, 5, (MANY,) * 8, 10_000_000), STAY_BYTES, id="stays"),
+        pytest.param(ObjectWindow(MOST, MOST, 86_400, 63, 100, 127, 10_000_000), OBJECT_BYTES, id="objects"),
+        pytest.param(SpeedWindow(MOST, MOST, 86_400, 63, 1, MANY, (3000,) * 3), SPEED_BYTES, id="speeds"),
+        pytest.param(RoadState(MOST, MOST, 86_400, 63, 4, MANY, 100, 10_000), ROAD_BYTES, id="road"),
+        pytest.param(StreetEvent(MOST, MOST, 2, 63, MOST, 1), EVENT_BYTES, id="event"),
+        pytest.param(Validation(MOST, (MANY,) * 18), VALIDATION_BYTES, id="validation"),
+        pytest.param(ViewAlarm("c" * 32, MOST, 15, 1000), TECHNICAL_BYTES, id="view"),
+    ],
+)
+def test_no_record_is_larger_than_the_budget_counts_with(record: Record, size_bytes: int) -> None:
+    size = len(encode(Carried(0xFFFF_FFFF_FFFF, 0xFFFF_FFFF_FFFF, Raw(encode_record(record)))))
+    assert size_bytes - 15 <= size <= size_bytes
+
+
+def a_camera(lines: int = 1, **keys: object) -> Camera:
+    return Camera("gare", "30189", "/street.mp4", line=(LINE,) * lines, **keys)  # type: ignore[arg-type]  # tables of keys
+
+
+@pytest.mark.parametrize(
+    ("more", "permissions", "bytes_a_day"),
+    [
+        pytest.param({"zone": (BAY,)}, STRICTEST, 96 * (OCCUPANCY_BYTES + 6 * STAY_BYTES), id="a-zone"),
+        pytest.param(
+            {"zone": (BAY,), "labels": ("car",)}, STRICTEST, 96 * (OCCUPANCY_BYTES + STAY_BYTES), id="a-zone-of-cars"
+        ),
+        pytest.param({"ground": Ground(SQUARE, SQUARE)}, STRICTEST, 96 * 2 * SPEED_BYTES, id="speeds-both-ways"),
+        pytest.param({}, BENCH, 24 * 60 * EVENT_BYTES, id="events-where-they-are-permitted"),
+    ],
+)
+def test_the_budget_grows_by_what_is_asked_for(
+    more: dict[str, object], permissions: Permissions, bytes_a_day: int
+) -> None:
+    plain, fuller = (
+        budget_of(a_camera(**keys), 900, allowed) for keys, allowed in (({}, STRICTEST), (more, permissions))
+    )
+    assert (fuller.rate_bytes_s - plain.rate_bytes_s) * 86_400 == pytest.approx(bytes_a_day)
+    assert fuller.burst_bytes > plain.burst_bytes
+
+
+def test_a_road_state_has_a_budget_only_where_aggregates_are_permitted() -> None:
+    road = a_camera(zone=(Zone("bay", SQUARE, road=True),))
+    square = a_camera(zone=(Zone("bay", SQUARE),))
+    assert budget_of(road, 900, STRICTEST) == budget_of(square, 900, STRICTEST)
+    assert budget_of(road, 900, BENCH).rate_bytes_s > budget_of(square, 900, BENCH).rate_bytes_s
+
+
+@pytest.mark.parametrize(
+    ("classes", "events", "is_open"),
+    [
+        pytest.param(frozenset(MessageClass), frozenset(EventKind), True, id="permitted"),
+        pytest.param(frozenset(MessageClass), frozenset(), False, id="no-kind-permitted"),
+        pytest.param(frozenset({MessageClass.STATISTICS}), frozenset(EventKind), False, id="class-not-permitted"),
+    ],
+)
+def test_events_have_a_budget_only_where_they_are_permitted(
+    classes: frozenset[MessageClass], events: frozenset[EventKind], *, is_open: bool
+) -> None:
+    budget = event_budget(Permissions("signed", classes, events=events))
+    assert (budget.burst_bytes > 0) is is_open
+    assert (budget.rate_bytes_s > 0) is is_open
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(lambda number: RollUp(number, 1, 3600, 0, 0, 0, 9), id="roll-up"),
+        pytest.param(lambda number: OccupancyWindow(number, 1, 900, 0, 99, 0, (1,) * 12), id="occupancy"),
+        pytest.param(lambda number: StayWindow(number, 1, 900, 0, 99, 0, 2, (1,) * 8, 0), id="stays"),
+        pytest.param(lambda number: ObjectWindow(number, 1, 900, 0, 99, 0, 60), id="objects"),
+        pytest.param(lambda number: SpeedWindow(number, 1, 900, 0, 0, 9, (1, 2, 3)), id="speeds"),
+        pytest.param(lambda number: RoadState(number, 1, 300, 0, 0, 9, 9, 9), id="road"),
+        pytest.param(lambda number: StreetEvent(number, 1, 0, 0, 1, 0), id="event"),
+        pytest.param(lambda number: Validation(number, (900, 900, 50) * 6), id="validation"),
+        pytest.param(lambda _: ViewAlarm("gare", 1, 8, 30), id="view"),
+    ],
+)
+def test_every_kind_passes_on_the_share_of_its_camera(record) -> None:  # type: ignore[no-untyped-def]  # made by tables
+    world = World({"gare": Budget(0.0, 400), "parc": WIDE})
+    try:
+        context = a_context()
+        told = record(context_number_of(context))
+        world.eye_sock.send(carried(context, 1))
+        assert world.mouth.receive() is not None
+
+        def tell_for_ever() -> None:
+            for seq in range(2, 100):
+                world.eye_sock.send(carried(told, seq))
+                assert world.mouth.receive() is not None
+
+        with pytest.raises(LinkCutError) as cut:
+            tell_for_ever()
+        assert cut.value.reason is CutReason.BUDGET
+    finally:
+        world.close()
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.integers(1, 5000)), max_size=200))
