@@ -19,8 +19,8 @@ demo: setup ## Count real footage on a live page; SECONDS=60 HEADLESS=1 for one 
 		$(if $(filter 1 yes true,$(HEADLESS)),--headless) $(if $(SOURCE),--source "$(SOURCE)")
 
 test: setup models ## Everything: gates, then all tests, journeys with a real broker included
-	@scripts/check
-	@$(bin)/python -m pytest -m "journey or browser or soak"
+	@scripts/check gates
+	@$(bin)/python -m pytest
 
 check: ## The gates alone, under a minute
 	@scripts/check
