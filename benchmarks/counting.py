@@ -1,17 +1,20 @@
 """Torture the counting on walks whose crossings are known exactly, beside the peers' functions on the same tracks.
 
-    .venv/bin/python benchmarks/counting.py [--seeds 1] [--json] [--no-peer]
+    .venv/bin/python benchmarks/counting.py [--seeds 1] [--frames 20000] [--json] [--no-peer]
 
 Each row is one way of walking, over vertical, horizontal, oblique and backward lines at 5 and 25 frames per second,
 counted four times: from given ids and from noisy detections, by ours and by the peers (``supervision``'s LineZone,
-``trackers``' ByteTrack). A row is exact when both directions agree with the truth. Last comes the cost of one frame of
-50 road users. Exit 1 unless every row of ours is exact and a frame costs at most 1.5 ms on one core.
+``trackers``' ByteTrack). A row is exact when both directions agree with the truth. Then come stays in a zone, speeds
+over the ground, the cost of one frame of 50 road users (tracker, four lines and four zones; the peer's: tracker and one
+line), and memory over many frames. Exit 1 unless every row of ours is exact, speeds are right to 1 km/h, a frame costs
+at most 1.5 ms on one core, and nothing grows.
 """
 
 import argparse
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -29,11 +32,26 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the walks are those of the tests
 
-from count_builders import ASPECT, Torture, Walk, World, straight, tally, torture  # noqa: E402  (needs the path above)
+from count_builders import (  # noqa: E402  (needs the path above)
+    ASPECT,
+    Torture,
+    Walk,
+    World,
+    detections_of,
+    straight,
+    tally,
+    torture,
+    tracks_of,
+)
+from ground_builders import PinholeCamera  # noqa: E402  (the same)
+from veilleur_agent.eye.ground import Ground  # noqa: E402  (the same)
 from veilleur_agent.eye.lines import LineCounter  # noqa: E402  (the same)
 from veilleur_agent.eye.records import Detections, Tracks  # noqa: E402  (the same)
+from veilleur_agent.eye.speeds import Speedometer  # noqa: E402  (the same)
 from veilleur_agent.eye.track import Tracker  # noqa: E402  (the same)
+from veilleur_agent.eye.zones import Stay, ZoneWatch  # noqa: E402  (the same)
 from veilleur_contracts.messages import Label  # noqa: E402  (the same)
+from veilleur_contracts.site import Zone  # noqa: E402  (the same)
 
 PEERS = ("supervision==0.31.2", "trackers==2.6.1")
 PEER_HOME = ROOT / ".cache" / "peers"
@@ -41,6 +59,8 @@ ANGLES = {"horizontal": 0.0, "vertical": math.pi / 2, "oblique": 0.6, "backward"
 RATES = (5.0, 25.0)
 WIDTH, HEIGHT = 1280, 720
 COST_BAR_MS = 1.5
+SPEED_BAR_KMH = 1.0
+GROWN_MAX_KIB = 2048
 CROWD = 50
 GIVEN_IDS_ONLY = ("no-id",)
 ALL = frozenset(Label)
@@ -190,20 +210,90 @@ def tortured_row(name: str, walks: list[Walk], truth: tuple[int, int], seeds: in
     return total
 
 
+def stays_exact() -> tuple[int, int]:
+    """Return of how many who come, stay, are hidden, get another id and go the stay is told to a second."""
+    zone = Zone("square", ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)))
+    exact = cases = 0
+    for stayed_s in (5, 20, 45, 100, 310):
+        for fps in RATES:
+            for hidden in ((), ((10.0, 13.0),)) if stayed_s > 5 else ((),):
+                world = World(fps=fps, height=0.1, centre=(0.25 * ASPECT, 0.8))
+                way = ((0.0, 10.0, 0.0), (5.0, 0.0, 0.0), (5.0 + stayed_s, 0.0, 0.0), (10.0 + stayed_s, 10.0, 0.0))
+                tracker, watch = Tracker(ASPECT), ZoneWatch([zone], (Label.PERSON,), ASPECT)
+                stays: list[Stay] = []
+                for at_ms, seen in world.detections([Walk(way, hidden=hidden)]):
+                    stays += watch.watch(tracker.update(seen, at_ms), at_ms)[1]
+                stays += watch.close()
+                inside_s = stayed_s + 2 * 0.25 * ASPECT / 0.2
+                cases += 1
+                exact += len(stays) == 1 and abs((stays[0].until_ms - stays[0].from_ms) / 1000 - inside_s) <= 1.0
+    return exact, cases
+
+
+def worst_speed() -> float:
+    """Return the largest error, km/h, over four tilts, 10 to 90 km/h, across and askew, at 5 and 25 fps."""
+    worst, rng = 0.0, np.random.default_rng(3)
+    for tilt in (15.0, 25.0, 40.0, 60.0):
+        camera = PinholeCamera(tilt, height_m=10 if tilt > 50 else 7)
+        for kmh in range(10, 100, 10):
+            for fps in RATES:
+                for turn in (0.0, math.pi / 4):
+                    speedometer = Speedometer(Ground(camera.ground(), ASPECT))
+                    for number in range(int(2 * fps) + 1):
+                        way = (number / fps - 1) * kmh / 3.6
+                        place = (way * math.cos(turn), 1.1 * camera.middle_m() + way * math.sin(turn), 0.0)
+                        if place[1] < 0.4 * camera.middle_m():
+                            continue
+                        x, y = camera.fractions_of([place])[0] + rng.normal(0, 0.001, 2)
+                        speedometer.watch(
+                            tracks_of([1], [[x - 0.03, y - 0.06, x + 0.03, y]]), round(number * 1000 / fps)
+                        )
+                    read = speedometer.kmh_of(1)
+                    worst = max(worst, math.inf if read is None else abs(read - kmh))
+    return worst
+
+
+def soak(frames: int) -> dict[str, float]:
+    """Follow people who come and go for many frames; return the most kept at once and what memory grew by."""
+    rng = np.random.default_rng(11)
+    tracker, counter = Tracker(ASPECT), LineCounter([World().line()], ALL, ASPECT)
+    places, ways = rng.uniform(0, 1, (6, 2)), rng.normal(0, 0.02, (6, 2))
+    most = settled_kib = 0
+    for number in range(frames):
+        places += ways
+        gone = ((places < 0) | (places > 1)).any(axis=1) | (rng.random(6) < 0.01)
+        places[gone], ways[gone] = rng.uniform(0, 1, (gone.sum(), 2)), rng.normal(0, 0.02, (gone.sum(), 2))
+        boxes = np.hstack([places - np.array([0.02, 0.06]), places + np.array([0.02, 0.06])]) + rng.normal(
+            0, 0.001, (6, 4)
+        )
+        told = tracker.update(detections_of(boxes, Label.PERSON, 0.8), number * 200)
+        counter.count(told, number * 200)
+        most = max(most, len(told))
+        if number == frames // 4:
+            settled_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - settled_kib
+    return {"frames": frames, "most_tracks": most, "grown_kib": grown_kib}
+
+
 def cost(peer: Peer | None) -> dict[str, float]:
-    """Return milliseconds per frame of 50 walkers, ours and the peer's, tracker and one line together."""
+    """Return milliseconds per frame of 50 walkers: ours with four lines and zones, the peer's with one line."""
     rng = np.random.default_rng(7)
     walks = []
     for _ in range(CROWD):
         place = rng.uniform(-6, 6, 2)
         walks.append(straight(tuple(place), *[tuple(np.clip(place + rng.normal(0, 2, 2), -7, 7)) for _ in range(12)]))
     world = World(fps=10.0, height=0.06, noise=0.02)
+    lines = [replace(world, angle=angle).line(name) for name, angle in ANGLES.items()]
+    zones = [Zone(f"z{n}", ((n / 4, 0.0), (n / 4 + 0.25, 0.0), (n / 4 + 0.25, 1.0), (n / 4, 1.0))) for n in range(4)]
     frames = [(at_ms, seen) for at_ms, seen in world.detections(walks) if len(seen) >= CROWD][:150]
-    tracker, counter = Tracker(ASPECT), LineCounter([world.line()], ALL, ASPECT)
+    tracker, counter = Tracker(ASPECT), LineCounter(lines, ALL, ASPECT)
+    watch = ZoneWatch(zones, tuple(Label), ASPECT)
     spent = []
     for at_ms, seen in frames:
         began = time.perf_counter()
-        counter.count(tracker.update(seen, at_ms), at_ms)
+        told = tracker.update(seen, at_ms)
+        counter.count(told, at_ms)
+        watch.watch(told, at_ms)
         spent.append(time.perf_counter() - began)
     figures = {"ours_ms": float(np.median(spent)) * 1000, "frames": float(len(frames))}
     if peer is not None:
@@ -226,6 +316,9 @@ def main() -> int:
     """Run every row and tell."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--seeds", type=int, default=1, help="worlds per row, line and rate")
+    parser.add_argument(
+        "--frames", type=int, default=20_000, help="frames of the memory row (the issue asks 10^6 once)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else on stdout")
     parser.add_argument("--no-peer", action="store_true", help="leave the peers out")
     options = parser.parse_args()
@@ -238,13 +331,17 @@ def main() -> int:
         }
         figures = cost(peer)
         versions = peer.versions if peer else {}
+    stays, speed, memory = stays_exact(), worst_speed(), soak(options.frames)
     missed = sum(2 * one.cases - one.lines - one.whole for one in scores.values())
-    passed = missed == 0 and figures["ours_ms"] <= COST_BAR_MS
+    passed = missed == 0 and figures["ours_ms"] <= COST_BAR_MS and stays[0] == stays[1] and speed <= SPEED_BAR_KMH
+    passed = passed and memory["grown_kib"] <= GROWN_MAX_KIB
     if options.json:
         report = {"rows": {name: vars(one) for name, one in scores.items()}, "cost": figures, "peers": versions}
+        report |= {"stays_exact": stays, "worst_speed_kmh": speed, "memory": memory}
         print(json.dumps(report | {"missed": missed, "passed": passed}))
         return 0 if passed else 1
     console.print(table_of(scores, peer=bool(versions)))
+    console.print(f"stays exact {stays[0]}/{stays[1]}; speeds within {speed:.2f} km/h (bar {SPEED_BAR_KMH}); {memory}")
     total = sum(2 * one.cases for one in scores.values())
     theirs = sum(one.peer_lines + one.peer_whole for one in scores.values())
     beside = f"; peers {theirs}/{total}, {figures['peer_ms']:.2f} ms" if versions else ""

@@ -16,6 +16,10 @@ class Rows:
         for column in fields(self):
             setattr(self, column.name, getattr(self, column.name)[mask])
 
+    def chosen(self, places: npt.NDArray[np.intp]) -> Self:
+        """Return the rows at ``places`` as a table of their own."""
+        return type(self)(**{column.name: getattr(self, column.name)[places] for column in fields(self)})
+
     def append(self, other: Self) -> None:
         """Add the rows of ``other`` at the end."""
         for column in fields(self):

@@ -78,7 +78,7 @@ class ZoneWatch:
         self._polygons = [np.array(zone.polygon, np.float64) for zone in zones]
         self._labels = tuple(labels)
         self._aspect = aspect
-        self._present = _present_of(0)
+        self._present = _nobody()
         self._at_ms = 0
 
     def watch(self, tracks: Tracks, at_ms: int) -> tuple[Counts, list[Stay]]:
@@ -93,20 +93,26 @@ class ZoneWatch:
         """
         ended = self.close() if at_ms < self._at_ms else []
         self._at_ms = at_ms
-        counts = np.zeros((len(self._polygons), len(self._labels)), np.int64)
-        real = np.isin(tracks.labels, self._labels) & (tracks.moved | MOTOR[tracks.labels])
-        boxes = tracks.boxes[real].astype(np.float64)
+        wanted = np.isin(tracks.labels, self._labels)
+        labels, boxes = tracks.labels[wanted], tracks.boxes[wanted].astype(np.float64)
         feet, sizes = self._feet(boxes)
-        held = np.stack([inside(polygon, feet) for polygon in self._polygons]) if self._polygons else counts[:, :0] > 0
+        held = np.array([inside(polygon, feet) for polygon in self._polygons], np.bool_).reshape(
+            len(self._polygons), len(feet)
+        )
+        zones, rows = np.nonzero(held)
+        here = _Present(
+            ids=tracks.ids[wanted][rows],
+            zones=zones.astype(np.int64),
+            labels=labels[rows],
+            from_ms=tracks.born_ms[wanted][rows],
+            until_ms=np.full(len(rows), at_ms),
+            feet=feet[rows] * (self._aspect, 1.0),
+            sizes=sizes[rows],
+        )
+        is_there = self._go_on(here, tracks.moved[wanted][rows]) | MOTOR[here.labels]
+        counts = np.zeros((len(self._polygons), len(self._labels)), np.int64)
         for place, label in enumerate(self._labels):
-            counts[:, place] = (held & (tracks.labels[real] == int(label))).sum(axis=1)
-        arrived = tracks.moved[real]
-        zones, rows = np.nonzero(held & arrived) if held.size else (np.empty(0, np.intp), np.empty(0, np.intp))
-        here = _present_of(len(rows))
-        here.ids, here.zones, here.labels = tracks.ids[real][rows], zones.astype(np.int64), tracks.labels[real][rows]
-        here.from_ms, here.until_ms = np.full(len(rows), at_ms), np.full(len(rows), at_ms)
-        here.feet, here.sizes = feet[rows] * (self._aspect, 1.0), sizes[rows]
-        self._go_on(here)
+            counts[:, place] = np.bincount(zones[is_there & (here.labels == int(label))], minlength=len(counts))
         return counts, ended + self._expire(at_ms - GRACE_MS)
 
     def close(self) -> list[Stay]:
@@ -118,8 +124,16 @@ class ZoneWatch:
         feet = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - FOOT_LIFT * tall], axis=1)
         return feet, np.sqrt(np.maximum((boxes[:, 2] - boxes[:, 0]) * self._aspect * tall, 1e-8))
 
-    def _go_on(self, here: _Present) -> None:
-        """Let every presence that is still there go on, under its own id or an heir's, and begin the others."""
+    def _go_on(self, here: _Present, moved: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Let every presence go on that is still there, under its own id or an heir's; begin those who came in.
+
+        Args:
+            here: Everybody in a zone now; ``from_ms`` is when their track was born.
+            moved: Whether each has ever moved: who has not begins no presence, but may take over one.
+
+        Returns:
+            bool, of the length of ``here``: who is present.
+        """
         present = self._present
         row_of = {key: row for row, key in enumerate(zip(present.ids.tolist(), present.zones.tolist(), strict=True))}
         keys = zip(here.ids.tolist(), here.zones.tolist(), strict=True)
@@ -130,14 +144,17 @@ class ZoneWatch:
             apart /= NEAR_SIZES * present.sizes[lost][:, None]
             fits = (apart < 1.0) & (present.zones[lost][:, None] == here.zones[new][None])
             fits &= MOTOR[present.labels[lost]][:, None] == MOTOR[here.labels[new]][None]
+            fits &= here.from_ms[new][None] > present.until_ms[lost][:, None]
             heirs, theirs = assign(np.where(fits, apart, np.inf), 1.0)
             rows[new[theirs]] = lost[heirs]
         known = rows >= 0
         for name in ("ids", "labels", "until_ms", "feet", "sizes"):
             getattr(present, name)[rows[known]] = getattr(here, name)[known]
-        here.keep(~known)
-        here.keep(np.arange(len(here.ids)) < STAYS_MAX - len(present.ids))
-        present.append(here)
+        begins = np.flatnonzero(~known & moved)[: STAYS_MAX - len(present.ids)]
+        known[begins] = True
+        present.append(here.chosen(begins))
+        present.from_ms[len(present.ids) - len(begins) :] = self._at_ms
+        return known
 
     def _expire(self, before_ms: int | None) -> list[Stay]:
         present = self._present
@@ -158,14 +175,14 @@ class ZoneWatch:
         return stays
 
 
-def _present_of(count: int) -> _Present:
-    whole = np.zeros(count, np.int64)
+def _nobody() -> _Present:
+    none = np.empty(0, np.int64)
     return _Present(
-        ids=whole,
-        zones=whole,
-        labels=np.zeros(count, np.int8),
-        from_ms=whole,
-        until_ms=whole,
-        feet=np.zeros((count, 2)),
-        sizes=np.zeros(count),
+        ids=none,
+        zones=none,
+        labels=np.empty(0, np.int8),
+        from_ms=none,
+        until_ms=none,
+        feet=np.empty((0, 2)),
+        sizes=np.empty(0),
     )

@@ -216,3 +216,11 @@ def test_whatever_the_camera_says_about_time_memory_is_bounded_and_nothing_is_lo
     assert len(windows._open) <= OPEN_MAX
     told = sum(int(w.counts.sum()) for w in windows.close(T0 + 200_000) if w.counts is not None)
     assert told == len(offsets)
+
+
+def test_no_more_windows_are_open_at_once_than_allowed(windows) -> None:
+    for number in range(OPEN_MAX + 3):
+        windows.add(cross(T0 + 5000 * number))
+    assert len(windows._open) == OPEN_MAX
+    closed = windows.close(T0 + 5000 * OPEN_MAX + GRACE_MS)
+    assert sum(int(one.counts.sum()) for one in closed if one.counts is not None) == OPEN_MAX + 3

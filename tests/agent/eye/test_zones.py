@@ -82,16 +82,37 @@ def test_who_steps_out_for_less_than_the_grace_stays(watch) -> None:
 def test_who_is_lost_and_found_under_another_id_stays(watch) -> None:
     seen_for(watch, tracks_of([1], [at(0.2)]), 0, 20)
     seen_for(watch, NOBODY, 20, 25)
-    seen_for(watch, tracks_of([2], [at(0.21)]), 25, 40)
+    seen_for(watch, tracks_of([2], [at(0.21)], born=[(np.array(at(0.21)), T0 + 25_000)]), 25, 40)
     (stay,) = seen_for(watch, NOBODY, 40, 60)
     assert stay.until_ms - stay.from_ms == 39_800
+
+
+def test_who_sits_still_when_found_again_still_stays(watch) -> None:
+    """The new id has never moved, but it was born where somebody was lost."""
+    seen_for(watch, tracks_of([1], [at(0.2)]), 0, 20)
+    seen_for(watch, NOBODY, 20, 23)
+    again = tracks_of([2], [at(0.2)], born=[(np.array(at(0.2)), T0 + 23_000)])
+    seen_for(watch, still(again), 23, 40)
+    assert watch.watch(still(again), T0 + 40_000)[0][0, 0] == 1
+    (stay,) = watch.close()
+    assert stay.until_ms - stay.from_ms == 40_000
+
+
+def test_a_cone_beside_somebody_who_leaves_takes_nothing_over(watch) -> None:
+    cone = tracks_of([2], [at(0.21)], born=[(np.array(at(0.21)), T0 - 60_000)])
+    both = tracks_of([1, 2], [at(0.2), at(0.21)], born=[(np.array(at(0.2)), T0), (np.array(at(0.21)), T0 - 60_000)])
+    mixed = Tracks(both.ids, both.boxes, both.labels, both.seen, np.array([True, False]), both.born_boxes, both.born_ms)
+    seen_for(watch, mixed, 0, 20)
+    (stay,) = seen_for(watch, still(cone), 20, 40)
+    assert stay.until_ms - stay.from_ms == 19_800
+    assert watch.close() == []
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(tracks_of([2], [at(0.4)]), id="elsewhere"),
-        pytest.param(tracks_of([2], [at(0.21)], CAR), id="a-car"),
+        pytest.param(tracks_of([2], [at(0.4)], born=[(np.array(at(0.4)), T0 + 20_000)]), id="elsewhere"),
+        pytest.param(tracks_of([2], [at(0.21)], CAR, [(np.array(at(0.21)), T0 + 20_000)]), id="a-car"),
     ],
 )
 def test_somebody_else_begins_a_stay_of_their_own(watch, other) -> None:
