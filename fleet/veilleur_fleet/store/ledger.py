@@ -289,13 +289,14 @@ def _has_room(held: Held, batch: Judged) -> bool:
 
 def _unheard(held: Held, entries: list[Entry]) -> list[Entry]:
     """Return what is not held of ``entries``; a Gap that is held in part is numbered by its first new number."""
-    kept = []
+    kept = list[Entry]()
     for entry in entries:
-        if isinstance(entry.record, Gap):
-            first = held.first_missing(entry.record.first, entry.record.last)
+        seq, raw, record = entry
+        if isinstance(record, Gap):
+            first = held.first_missing(record.first, record.last)
             if first is not None:
-                kept.append(entry._replace(seq=first))
-        elif not held.has(entry.seq):
+                kept.append((first, raw, record))
+        elif not held.has(seq):
             kept.append(entry)
     return kept
 

@@ -1,0 +1,187 @@
+"""Measure what the fleet stores: messages a second, durable, and how that stands to inserting the same rows raw.
+
+messages ──judge, filter, commit──▶ store          (ours; publication of out/ apart)
+the same rows ──executemany, commit──▶ same tables (the ceiling, in turns with ours, same run, same disk)
+
+python benchmarks/ingest.py [--messages N] [--batch N] [--rounds N] [--json]
+"""
+
+import argparse
+import json
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from veilleur_contracts import messages as m
+from veilleur_contracts.clock import SystemClock
+from veilleur_contracts.codec import context_number_of, decode_batch, encode
+from veilleur_contracts.topics import Up, read_up_topic, up_topic
+from veilleur_fleet.ingest import BYTES_PER_COMMIT, MESSAGES_PER_COMMIT
+from veilleur_fleet.store.cameras import WINDOW_COLUMNS
+from veilleur_fleet.store.database import open_database
+from veilleur_fleet.store.ledger import Ledger
+from veilleur_fleet.store.work import RECORD_COLUMNS, Delivery
+
+RATE_BAR: Final = 50_000
+RATIO_BAR: Final = 0.7
+BOXES: Final = 200
+RAW: Final = {
+    table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - our own
+    for table, columns in (("records", RECORD_COLUMNS), ("crossing_windows", WINDOW_COLUMNS))
+}
+_RECORDS_OF: Final = (
+    f"SELECT {', '.join(RECORD_COLUMNS)} FROM records JOIN boxes USING (box_no)"  # noqa: S608 - names from our own modules
+    " WHERE box = ? AND stream = ? AND seq >= ? ORDER BY seq LIMIT ?"
+)
+_POSITION: Final = WINDOW_COLUMNS.index("position")
+
+Turn = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One commit: how many messages, and the seconds that ours and the raw insert of the same rows took."""
+
+    messages: int
+    ours_s: float
+    raw_s: float
+
+
+def city(messages: int, batch: int, seed: int) -> Iterator[Delivery]:
+    """Yield what ``BOXES`` boxes say: a Context each, then windows of six labels, a batch of each box in turn."""
+    rng = random.Random(seed)
+    started_ms = 1_790_000_000_000 + seed
+    stream = m.stream_of(m.MessageClass.STATISTICS, started_ms)
+    contexts = [
+        m.Context(f"camera-{n:04d}", "30189", "0" * 16, "1" * 16, "2" * 16, tuple(range(6)), ("kerb", "lane"), ())
+        for n in range(BOXES)
+    ]
+    topics = [up_topic("ville", f"box-{n:04d}", Up.EVENTS) for n in range(BOXES)]
+    seqs, at_s = [1] * BOXES, 1_790_000_000
+    for n, one in enumerate(contexts):
+        yield Delivery(topics[n], encode(m.Batch(stream, 1, (msgspec.Raw(encode(one)),))), started_ms)
+        seqs[n] = 2
+    numbers = [context_number_of(one) for one in contexts]
+    for turn in range(-(-messages // batch)):
+        n = turn % BOXES
+        at_s += 900 if n == 0 else 0
+        raws = tuple(msgspec.Raw(encode(_window(rng, numbers[n], at_s + k))) for k in range(batch))
+        yield Delivery(topics[n], encode(m.Batch(stream, seqs[n], raws)), started_ms)
+        seqs[n] += batch
+
+
+def _window(rng: random.Random, context: int, at_s: int) -> m.CrossingWindow:
+    counts = tuple(None if rng.random() < 0.05 else rng.randrange(400) for _ in range(12))
+    return m.CrossingWindow(context, at_s, 900, rng.randrange(2), 98, 50, 0, counts)
+
+
+def commits_of(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
+    """Cut ``deliveries`` as ingest does when they come faster than it commits."""
+    commits, size = [list[Delivery]()], 0
+    for delivery in deliveries:
+        if len(commits[-1]) == MESSAGES_PER_COMMIT or size >= BYTES_PER_COMMIT:
+            commits.append([])
+            size = 0
+        commits[-1].append(delivery)
+        size += len(delivery.payload)
+    return commits
+
+
+def measure(folder: Path, messages: int, batch: int) -> list[Pair]:
+    """Store a city commit by commit, each in turn through the ledger and as rows, into databases of their own."""
+    deliveries = list(city(messages, batch, seed=1))
+    contexts, commits = deliveries[:BOXES], commits_of(deliveries[BOXES:])
+    with open_database(folder / "rehearsal", SystemClock()) as rehearsal:
+        ledger = Ledger(rehearsal.writer)
+        for commit in (contexts, *commits):
+            ledger.store(commit)
+        turns = list(turns_of(rehearsal.writer, commits))
+    pairs = []
+    with open_database(folder / "ours", SystemClock()) as ours, open_database(folder / "raw", SystemClock()) as raw:
+        ledger, cursor = Ledger(ours.writer), raw.writer.cursor()
+        ledger.store(contexts)
+        for number, (commit, turn) in enumerate(zip(commits, turns, strict=True)):
+            first = number % 2  # neither goes always first
+            took = [0.0, 0.0]
+            for one in (first, 1 - first):
+                began_s = time.perf_counter()
+                if one:
+                    insert(cursor, turn)
+                else:
+                    ledger.store(commit)
+                took[one] = time.perf_counter() - began_s
+            pairs.append(Pair(len(turn[0]), *took))
+        check_same(ours.writer, raw.writer, messages)
+    return pairs
+
+
+def insert(cursor: sqlite3.Cursor, turn: Turn) -> None:
+    """Insert the rows of one commit in one transaction, as plainly as the driver can."""
+    records, windows = turn
+    cursor.execute("BEGIN IMMEDIATE")
+    cursor.executemany(RAW["records"], records)
+    cursor.executemany(RAW["crossing_windows"], windows)
+    cursor.execute("COMMIT")
+
+
+def check_same(ours: sqlite3.Connection, raw: sqlite3.Connection, messages: int) -> None:
+    """See that both hold the same windows, and all of them.
+
+    Raises:
+        AssertionError: They do not, so the figures compare nothing.
+    """
+    sums = "SELECT count(*), sum(person_lr), sum(truck_rl), sum(at_s), sum(position % 9999991) FROM crossing_windows"
+    one, other = ours.execute(sums).fetchone(), raw.execute(sums).fetchone()
+    if one != other or one[0] < messages:
+        message = f"ours holds {one}, the raw insert {other}, of {messages} windows"
+        raise AssertionError(message)
+
+
+def turns_of(connection: sqlite3.Connection, commits: Sequence[Sequence[Delivery]]) -> Iterator[Turn]:
+    """Yield the rows that each of ``commits`` became, in the order in which they came."""
+    columns = ", ".join(f"crossing_windows.{name}" for name in WINDOW_COLUMNS)
+    windows = {row[_POSITION]: row for row in connection.execute(f"SELECT {columns} FROM crossing_windows")}  # noqa: S608 - our own names
+    for commit in commits:
+        records = list[tuple[object, ...]]()
+        for delivery in commit:
+            batch, box = decode_batch(delivery.payload), read_up_topic(delivery.topic).box
+            records += connection.execute(_RECORDS_OF, (box, batch.stream, batch.first_seq, len(batch.records)))
+        yield records, [windows[row[0]] for row in records]
+
+
+def main() -> int:
+    """Measure, print what it comes to, and return 1 when a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--messages", type=int, default=400_000, help="windows to store")
+    parser.add_argument("--batch", type=int, default=50, help="windows in each message of the broker")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="veilleur-ingest-") as folder:
+        pairs = measure(Path(folder), asked.messages, asked.batch)
+    rate = statistics.median(one.messages / one.ours_s for one in pairs)
+    raw_rate = statistics.median(one.messages / one.raw_s for one in pairs)
+    ratio = statistics.median(one.raw_s / one.ours_s for one in pairs)
+    fine = rate >= RATE_BAR and ratio >= RATIO_BAR
+    if asked.json:
+        found = {"rate": rate, "raw_rate": raw_rate, "ratio": ratio, "commits": len(pairs), "ok": fine}
+        print(json.dumps(found))
+    else:
+        print(f"{len(pairs)} commits of {pairs[0].messages:,} messages; raw insert of the same rows {raw_rate:,.0f}/s")
+        print(
+            f"{rate:,.0f} messages/s durable (bar {RATE_BAR:,}), {ratio:.2f} of the raw insert (bar {RATIO_BAR}): "
+            f"{'ok' if fine else 'MISSED'}"
+        )
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
