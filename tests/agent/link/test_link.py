@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from box_builders import HandClock, a_camera, a_context, a_health, a_window
+from box_builders import HandClock, a_context, a_health, a_window
 from veilleur_agent.budget import (
     CONTEXT_BYTES,
     EVENT_BYTES,
