@@ -71,7 +71,11 @@ def every_set_of(roles):
     return list(chain.from_iterable(combinations(roles, size) for size in range(len(roles) + 1)))
 
 
-@pytest.mark.parametrize("controllers", [{Controller.VILLE}, {Controller.AGGLO}, set(Controller)], ids=["ville", "agglo", "both"])
+@pytest.mark.parametrize(
+    "controllers",
+    [{Controller.VILLE}, {Controller.AGGLO}, set(Controller)],
+    ids=["ville", "agglo", "both"],
+)
 @pytest.mark.parametrize(
     ("rules", "loosens"),
     [
