@@ -41,6 +41,8 @@ def test_a_broker_kill_9_loses_nothing(town: Town, street_film: Path) -> None:
             lambda counted=counted: box.crossings() > counted, WITHIN_S, "more crossings counted without a broker"
         )
         town.broker.start()
+    stored = town.total()
+    wait_until(lambda: town.total() > stored, WITHIN_S, "crossings stored after the last kill")
     box.end()
     wait_until(lambda: town.balance([box]).is_even, SETTLES_WITHIN_S, "an even balance")
     assert town.balance([box]).crossings > 5
