@@ -29,6 +29,8 @@ DRAWINGS_KEPT: Final = 64
 REDRAW_S: Final = 10.0
 """A page that nothing is said to is drawn again this often: a camera that falls silent must be seen to."""
 PACE_S: Final = 1.0
+REST: Final = 4.0
+"""Times as long as a drawing took, nobody asks for the next: a city's day [measured: 0.25 s] takes a fifth of a core."""
 PAGE_MAX: Final = 9999
 
 Period = Annotated[str, Query(pattern=f"^(?:{'|'.join(PERIODS_S)})$")]
@@ -191,10 +193,12 @@ def trouble(painter: Painter, request: Request, status: int) -> HTMLResponse:
 async def _events(painter: Painter, language: Language, scope: Scope) -> AsyncIterator[bytes]:
     """Yield what changed, at most once in ``PACE_S``; a word at least every ``REDRAW_S``, so that no proxy hangs up."""
     sent: Mapping[str, str] = {}
+    loop = asyncio.get_running_loop()
     async with painter.live.reader():
         while not painter.live.closed:
-            seen = painter.live.version
+            seen, began_s = painter.live.version, loop.time()
             parts = await painter.parts(language, scope)
+            took_s = loop.time() - began_s
             changed = [name for name in PARTS if sent.get(name) != parts[name]]
             for name in changed:
                 data = msgspec.json.encode({"part": name, "html": parts[name]})
@@ -204,7 +208,7 @@ async def _events(painter: Painter, language: Language, scope: Scope) -> AsyncIt
             sent = parts
             await painter.live.wait(seen, REDRAW_S)
             if not painter.live.closed:
-                await asyncio.sleep(PACE_S)
+                await asyncio.sleep(max(PACE_S, min(REST * took_s, REDRAW_S)))
 
 
 def _language(painter: Painter, request: Request, asked: str | None) -> Language:
