@@ -54,3 +54,9 @@ def overlaps(ones: Boxes, others: Boxes) -> Boxes:
     shared = shared_areas(ones, others)
     ratios: Boxes = shared / (areas_of(ones)[:, None] + areas_of(others)[None, :] - shared)
     return ratios
+
+
+def lies_within(ones: Boxes, others: Boxes, least: float) -> npt.NDArray[np.bool_]:
+    """Tell of each pair whether at least that share of the one lies in the other, shape ``(n, m)``."""
+    within: npt.NDArray[np.bool_] = shared_areas(ones, others) >= least * areas_of(ones)[:, None]
+    return within

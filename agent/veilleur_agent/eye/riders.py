@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_agent.eye.boxes import Boxes, areas_of, overlaps, shared_areas
+from veilleur_agent.eye.boxes import Boxes, lies_within, overlaps
 from veilleur_contracts.messages import Label
 
 FAMILY: Final = np.array([0, 1, 2, 1, 2, 2], np.int8)
@@ -27,11 +27,15 @@ PARKED: Final = 0.5
 MERGED_WEIGHT: Final = 2.0
 """Votes of a wheel beside its rider's: a rider's wheels are missed in about half the frames, a walker rarely shows any,
 so wheels seen are about three times the evidence that wheels not seen are (log-likelihood 2.3 against 0.6)."""
-TALL: Final = (0.8, 3.5)
-FEET: Final = (0.25, 1.12)
-SHARED: Final = 0.2
-"""A rider's height, and where their feet end below the top of the machine's box, in heights of that box; and the least
-share of the smaller box. From bodies and machines: feet are on pedals or rests, not below the tyres."""
+TALL: Final = (1.05, 2.2)
+FEET: Final = (-0.15, 1.12)
+ASTRIDE: Final = 0.6
+"""From bodies and machines, in heights of the machine's box: from a rider's head to the tyres it is 1.05 (from above)
+to 2.2 of them, whatever part of the legs the detector gave to whom; a person's box ends on the pedals, or at the saddle
+when the machine hides the legs, never below the tyres; and at least this share of its width is over the machine.
+Somebody further away whose feet end at the saddle is smaller only by their distance, and so too tall."""
+WITHIN: Final = 0.75
+"""Share of the lesser box inside a rider's past which it is a part of the rider found again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def candidates_of(
     boxes, scores, weights = boxes.copy(), scores.copy(), scores.copy()
     ridden = np.zeros(len(scores), np.bool_)
     kept = np.ones(len(scores), np.bool_)
-    for person, wheel in _pairs_of(boxes, labels, parked):
+    for person, wheel in _pairs_of(boxes, scores, labels, parked):
         boxes[wheel, :2] = np.minimum(boxes[wheel, :2], boxes[person, :2])
         boxes[wheel, 2:] = np.maximum(boxes[wheel, 2:], boxes[person, 2:])
         weights[wheel] = scores[person] + MERGED_WEIGHT * scores[wheel]
@@ -85,15 +89,15 @@ def candidates_of(
     return _once_each(Candidates(boxes, scores, labels, weights, ridden).chosen(np.flatnonzero(kept)))
 
 
-def _pairs_of(boxes: Boxes, labels: npt.NDArray[np.int8], parked: Boxes) -> list[tuple[int, int]]:
-    """Return ``(person, wheel)`` of every rider, each person and each wheel at most once, the closest fit first."""
+def _pairs_of(boxes: Boxes, scores: Boxes, labels: npt.NDArray[np.int8], parked: Boxes) -> list[tuple[int, int]]:
+    """Return ``(person, wheel)`` of every rider, each once at most; the surest and closest first."""
     people = np.flatnonzero(labels == int(Label.PERSON))
     wheels = np.flatnonzero(FAMILY[labels] == 1)
     if wheels.size and len(parked):
         wheels = wheels[overlaps(boxes[wheels], parked).max(axis=1) < PARKED]
     if not people.size or not wheels.size:
         return []
-    fits = _fits(boxes[people], boxes[wheels])
+    fits = _fits(boxes[people], boxes[wheels]) * scores[people][:, None] * scores[wheels][None, :]
     pairs: list[tuple[int, int]] = []
     while fits.size and (best := int(fits.argmax())) >= 0 and fits.flat[best] > 0:
         row, column = divmod(best, fits.shape[1])
@@ -106,23 +110,25 @@ def _fits(people: Boxes, wheels: Boxes) -> Boxes:
     """Return how well each person sits on each wheel, 0 where they do not; shape ``(people, wheels)``."""
     p, w = people[:, None, :], wheels[None, :, :]
     tall, long = w[..., 3] - w[..., 1], w[..., 2] - w[..., 0]
-    ratio = (p[..., 3] - p[..., 1]) / tall
     apart = np.abs((p[..., 0] + p[..., 2]) - (w[..., 0] + w[..., 2])) / 2
-    feet = (p[..., 3] - w[..., 1]) / tall
-    share = shared_areas(people, wheels) / np.minimum(areas_of(people)[:, None], areas_of(wheels)[None, :])
-    sits = (ratio > TALL[0]) & (ratio < TALL[1]) & (feet > FEET[0]) & (feet < FEET[1]) & (share > SHARED)
-    sits &= (apart < 0.5 * np.maximum(long, 0.5 * tall)) & (p[..., 1] < w[..., 1] + 0.1 * tall)
-    fits: Boxes = np.where(sits, share / (1.0 + apart / np.maximum(long, 1e-9)), 0.0)
+    above, feet = (w[..., 3] - p[..., 1]) / tall, (p[..., 3] - w[..., 1]) / tall
+    over = np.minimum(p[..., 2], w[..., 2]) - np.maximum(p[..., 0], w[..., 0])
+    sits = (above > TALL[0]) & (above < TALL[1]) & (feet > FEET[0]) & (feet < FEET[1])
+    sits &= (over > ASTRIDE * (p[..., 2] - p[..., 0])) & (apart < 0.5 * np.maximum(long, 0.5 * tall))
+    fits: Boxes = np.where(sits, 1.0 / (1.0 + apart / np.maximum(long, 1e-9)), 0.0)
     return fits
 
 
 def _once_each(found: Candidates) -> Candidates:
-    """Drop the lesser of two that share nearly all their area and their family."""
+    """Drop the lesser of two of a family that share nearly all their area, and what lies within a rider's box."""
     if len(found) < 2:  # noqa: PLR2004  (a pair takes two)
         return found
-    order = np.argsort(-found.scores, kind="stable")
-    family = FAMILY[found.labels[order]]
-    same = (overlaps(found.boxes[order], found.boxes[order]) > TWICE) & (family[:, None] == family[None, :])
+    order = np.lexsort((-found.scores, ~found.ridden))
+    boxes, family, ridden = found.boxes[order], FAMILY[found.labels[order]], found.ridden[order]
+    same = (overlaps(boxes, boxes) > TWICE) & (family[:, None] == family[None, :])
+    if ridden.any():
+        within = lies_within(boxes, boxes, WITHIN) & ridden[None, :] & (family[:, None] < FAMILY[Label.CAR])
+        same |= within | (within.T & ridden[:, None])
     if same.sum() == len(order):
         return found
     kept = np.ones(len(order), np.bool_)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veilleur_agent.eye.assign import assign
-from veilleur_agent.eye.boxes import Boxes, centred_of, corners_of, overlaps, sizes_of
+from veilleur_agent.eye.boxes import Boxes, centred_of, corners_of, lies_within, overlaps, sizes_of
 from veilleur_agent.eye.kalman import Motion
 from veilleur_agent.eye.records import Detections, Tracks
 from veilleur_agent.eye.riders import FAMILY, TWICE, Candidates, candidates_of
@@ -42,6 +42,9 @@ ALONE: Final = 0.9
 ALIKE: Final = (0.6, 1.6)
 """Ratio of sizes within which two boxes may be one object seen twice: a third hidden, or a step nearer."""
 PARKED_MS: Final = 1000
+PART: Final = 0.85
+"""Share of a box inside that of somebody just seen past which it is their head, their coat or their wheel; whoever is
+really behind them is found where they show."""
 ID_BITS: Final = 63
 
 
@@ -228,14 +231,23 @@ class Tracker:
         room = settings.tracks_max - len(roster.ids)
         if not places.size or room <= 0:
             return
-        here = roster.seen_ms == self._at_ms
-        again = overlaps(found.boxes[places], corners_of(self._motion.position[here])) > TWICE
-        family = FAMILY[roster.votes[here].argmax(axis=1)]
-        places = places[~(again & (FAMILY[found.labels[places]][:, None] == family[None, :])).any(axis=1)]
+        places = places[~self._is_known(found.chosen(places))]
         places = places[np.argsort(-found.scores[places], kind="stable")][:room]
         born = found.chosen(places)
         self._motion.append(centred_of(born.boxes), FASTEST[FAMILY[born.labels]])
         self._roster.append(_roster_of(born, self._at_ms, settings.count_score))
+
+    def _is_known(self, found: Candidates) -> Mask:
+        """Tell who is, or is a part of, somebody else of this very frame; a car before a bus is no part of it."""
+        here = self._roster.seen_ms == self._at_ms
+        theirs = corners_of(self._motion.position[here])
+        family, ours = FAMILY[self._roster.votes[here].argmax(axis=1)], FAMILY[found.labels]
+        known = (overlaps(found.boxes, theirs) > TWICE) & (ours[:, None] == family[None, :])
+        everybody, families = np.concatenate([theirs, found.boxes]), np.concatenate([family, ours])
+        parts = lies_within(found.boxes, everybody, PART) & (ours[:, None] <= families) & (families < FAMILY[Label.CAR])
+        np.fill_diagonal(parts[:, len(theirs) :], val=False)
+        whole: Mask = known.any(axis=1) | parts.any(axis=1)
+        return whole
 
     def _told(self) -> Tracks:
         roster, told = self._roster, self._roster.told

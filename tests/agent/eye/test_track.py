@@ -172,6 +172,8 @@ WHEEL = [0.4, 0.5, 0.54, 0.62]
         pytest.param(person_on(WHEEL, lift=0.03, shift=0.12), [], [PERSON, BICYCLE], id="walks-beside"),
         pytest.param(person_on(WHEEL, lift=0.12), [], [PERSON, BICYCLE], id="floats-above"),
         pytest.param([0.45, 0.55, 0.47, 0.6], [], [PERSON, BICYCLE], id="is-far-away"),
+        pytest.param([0.43, 0.4, 0.5, 0.51], [], [BICYCLE], id="rides-and-shows-no-legs"),
+        pytest.param([0.43, 0.32, 0.5, 0.51], [], [PERSON, BICYCLE], id="stands-far-behind"),
     ],
 )
 def test_a_rider_and_what_they_ride_are_one(person, parked, expected) -> None:
@@ -193,6 +195,36 @@ def test_each_rider_gets_their_own_wheels() -> None:
         boxes, np.full(4, 0.6), np.array([PERSON, MOTORCYCLE, PERSON, BICYCLE], np.int8), np.empty((0, 4))
     )
     assert found.labels.tolist() == [int(MOTORCYCLE), int(BICYCLE)]
+
+
+def test_parts_of_a_rider_are_no_second_one() -> None:
+    boxes = [person_on(WHEEL, lift=0.03), WHEEL, [0.44, 0.41, 0.49, 0.55], [0.47, 0.52, 0.54, 0.62]]
+    found = candidates_of(
+        np.array(boxes),
+        np.array([0.6, 0.6, 0.9, 0.4]),
+        np.array([PERSON, BICYCLE, PERSON, BICYCLE], np.int8),
+        np.empty((0, 4)),
+    )
+    assert found.labels.tolist() == [int(BICYCLE)]
+
+
+def test_who_stands_before_a_far_rider_is_somebody() -> None:
+    boxes = [person_on(WHEEL, lift=0.03), WHEEL, [0.38, 0.1, 0.56, 0.95]]
+    found = candidates_of(
+        np.array(boxes), np.array([0.6, 0.6, 0.5]), np.array([PERSON, BICYCLE, PERSON], np.int8), np.empty((0, 4))
+    )
+    assert sorted(found.labels.tolist()) == [int(PERSON), int(BICYCLE)]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_part_of_somebody_starts_no_track_and_a_car_before_a_bus_does(late) -> None:
+    for label, other, parts in ((PERSON, PERSON, 1), (CAR, Label.BUS, 2)):
+        tracker = Tracker(ASPECT)
+        for number in range(8):
+            x = 0.3 + 0.01 * number
+            boxes = [[x, 0.3, x + 0.1, 0.7]] + ([[x + 0.02, 0.32, x + 0.08, 0.55]] if number >= late else [])
+            told = tracker.update(detections_of(boxes, [other, label][: len(boxes)]), START_MS + 100 * number)
+        assert len(told) == parts
 
 
 def test_a_cyclist_whose_wheels_are_often_missed_is_a_cyclist() -> None:
