@@ -30,7 +30,7 @@ REDRAW_S: Final = 10.0
 """A page that nothing is said to is drawn again this often: a camera that falls silent must be seen to."""
 PACE_S: Final = 1.0
 REST: Final = 4.0
-"""Nobody asks for the next drawing until this many times as long as the last took: a city's day takes 0.25 s [measured]."""
+"""How many times as long as a drawing took the next one waits: a city's day takes 0.25 s [measured]."""
 PAGE_MAX: Final = 9999
 
 Period = Annotated[str, Query(pattern=f"^(?:{'|'.join(PERIODS_S)})$")]
