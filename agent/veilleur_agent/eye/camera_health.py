@@ -198,7 +198,7 @@ class ViewWatch:
         self._samples = 0
 
     def _take(self, small: Pixels, boxes: Boxes) -> None:
-        texture = texture_of(small.astype(np.float32))
+        texture = texture_of(small)
         usual = 0.0 if self._scenery is None else self._scenery.texture
         self._blind = texture < max(BLIND_SHARE, usual / 10)
         self._sum += small
@@ -245,12 +245,13 @@ class ViewWatch:
         return ViewCheck(at_ms, View.GOOD, shift, sharpness)
 
     def _scenery_of(self, mean: _Luma) -> _Scenery:
-        picture = cv2.equalizeHist(np.clip(mean, 0, 255).astype(np.uint8))
+        whole = np.clip(mean, 0, 255).astype(np.uint8)
+        picture = cv2.equalizeHist(whole)
         scenery = self._traffic < TRAFFIC_FADE**8
         places, looks = self._orb.detectAndCompute(picture, scenery.astype(np.uint8))
         points = np.array([key.pt for key in places], np.float32).reshape(-1, 2)[:FEATURES_MAX]
         described = np.empty((0, 32), np.uint8) if looks is None else np.asarray(looks, np.uint8)[:FEATURES_MAX]
-        return _Scenery(points, described, texture_of(mean), sharpness_of(mean, scenery))
+        return _Scenery(points, described, texture_of(whole), sharpness_of(mean, scenery))
 
     def _fit(self, first: _Scenery, now: _Scenery) -> npt.NDArray[np.float64] | None:
         """Return the 2 x 3 similarity that takes the first view's corners to the present one's, or None."""
@@ -283,11 +284,14 @@ def shift_of(fit: npt.NDArray[np.float64], size: tuple[int, int]) -> float:
     return float(np.sqrt((gone**2).sum(axis=1).mean()) / width)
 
 
-def texture_of(luma: _Luma) -> float:
-    """Return the share of blocks that show more than noise, 0-1; ``luma`` is float32, shape ``(h, w)``."""
+def texture_of(luma: Pixels) -> float:
+    """Return the share of blocks that show more than noise, 0-1; ``luma`` is uint8, shape ``(h, w)``."""
     smooth = cv2.GaussianBlur(luma, (5, 5), 0)
-    gradient = np.abs(cv2.Sobel(smooth, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
-    return float((_by_block(np.asarray(gradient, np.float32)) > FLAT_GRADIENT).mean())
+    across, down = cv2.Sobel(smooth, cv2.CV_16S, 1, 0), cv2.Sobel(smooth, cv2.CV_16S, 0, 1)
+    gradient = np.abs(across) + np.abs(down)
+    height, width = (side // BLOCK for side in luma.shape)
+    blocks = cv2.resize(gradient[: height * BLOCK, : width * BLOCK], (width, height), interpolation=cv2.INTER_AREA)
+    return float((blocks > FLAT_GRADIENT).mean())
 
 
 def sharpness_of(luma: _Luma, scenery: npt.NDArray[np.bool_]) -> float:
@@ -301,12 +305,6 @@ def sharpness_of(luma: _Luma, scenery: npt.NDArray[np.bool_]) -> float:
     fine = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 1.0))
     coarse = np.abs(cv2.GaussianBlur(luma, (0, 0), 2.0) - cv2.GaussianBlur(luma, (0, 0), 6.0))
     return float(fine[where].mean() / max(1e-6, float(coarse[where].mean())))
-
-
-def _by_block(values: _Luma) -> _Luma:
-    height, width = (side // BLOCK * BLOCK for side in values.shape)
-    blocks = values[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
 
 
 def _small_of(frame: RawFrame, size: tuple[int, int]) -> Pixels:
