@@ -76,8 +76,12 @@ class Motion:
         noise = (MEASURED * sizes_of(position)[:, None]) ** 2
         off = boxes - position
         total = spread[:, :, 0] + noise
-        noise[:, 2:] *= np.maximum(1.0, off[:, 2:] ** 2 / (ODD * total[:, 2:]))
-        total = spread[:, :, 0] + noise
+        strangeness = off[:, 2:] ** 2 / (ODD * total[:, 2:])
+        noise[:, 2:] *= np.maximum(1.0, strangeness)
+        total[:, 2:] = spread[:, 2:, 0] + noise[:, 2:]
+        # Part of it is hidden: the edge that came as expected tells the way, the cut one pretends another.
+        low, high = off[:, :2] - off[:, 2:] / 2, off[:, :2] + off[:, 2:] / 2
+        off[:, :2] = np.where(strangeness > 1.0, np.where(np.abs(low) < np.abs(high), low, high), off[:, :2])
         gain, drift = spread[:, :, 0] / total, spread[:, :, 1] / total
         self.position[rows] = position + gain * off
         self.velocity[rows] += drift * off

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_agent.eye.boxes import Boxes, lies_within, overlaps
+from veilleur_agent.eye.boxes import Boxes, areas_of, lies_within, overlaps, shared_areas
 from veilleur_contracts.messages import Label
 
 FAMILY: Final = np.array([0, 1, 2, 1, 2, 2], np.int8)
@@ -36,6 +36,13 @@ when the machine hides the legs, never below the tyres; and at least this share 
 Somebody further away whose feet end at the saddle is smaller only by their distance, and so too tall."""
 WITHIN: Final = 0.75
 """Share of the lesser box inside a rider's past which it is a part of the rider found again."""
+ABREAST: Final = 0.7
+APART: Final = 0.3
+"""Two people make a couple's box when each is at least this tall in it, and they share at most so much: parts of one
+person are shorter, or share more. A box between two people shares at least so much with each."""
+COVERED: Final = 0.9
+"""Share covered by the two past which a box between them is nobody: people abreast are further apart, and who stands
+behind them shows above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ def _once_each(found: Candidates) -> Candidates:
     """Drop the lesser of two of a family that share nearly all their area, and what lies within a rider's box."""
     if len(found) < 2:  # noqa: PLR2004  (a pair takes two)
         return found
+    found = _without_couples(found)
     order = np.lexsort((-found.scores, ~found.ridden))
     boxes, family, ridden = found.boxes[order], FAMILY[found.labels[order]], found.ridden[order]
     same = (overlaps(boxes, boxes) > TWICE) & (family[:, None] == family[None, :])
@@ -135,3 +143,36 @@ def _once_each(found: Candidates) -> Candidates:
     for place in range(1, len(order)):
         kept[place] = not np.any(same[place, :place] & kept[:place])
     return found.chosen(np.sort(order[kept]))
+
+
+def _without_couples(found: Candidates) -> Candidates:
+    """Drop the boxes around or between two people who were each found by themselves, and more surely."""
+    people = np.flatnonzero(found.labels == int(Label.PERSON))
+    if len(people) < 3:  # noqa: PLR2004  (two and the box that is nobody's)
+        return found
+    boxes, scores = found.boxes[people], found.scores[people]
+    surer = scores[:, None] > scores[None, :]
+    tall = boxes[:, 3] - boxes[:, 1]
+    inner = lies_within(boxes, boxes, WITHIN) & surer & (tall[:, None] > ABREAST * tall[None, :])
+    around = [
+        place
+        for place in np.flatnonzero(inner.sum(axis=0) > 1).tolist()
+        if overlaps(boxes[inner[:, place]], boxes[inner[:, place]]).min() < APART
+    ]
+    nobody = _between(boxes, surer)
+    nobody[around] = True
+    kept = np.ones(len(found), np.bool_)
+    kept[people[nobody]] = False
+    return found.chosen(np.flatnonzero(kept))
+
+
+def _between(boxes: Boxes, surer: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Tell which boxes two surer ones cover, each a good part: nobody stands there in one depth with them."""
+    areas, shared = areas_of(boxes), shared_areas(boxes, boxes) * surer
+    first, second = np.argsort(shared, axis=0)[-2:]
+    low = np.maximum(np.maximum(boxes[first, :2], boxes[second, :2]), boxes[:, :2])
+    high = np.minimum(np.minimum(boxes[first, 2:], boxes[second, 2:]), boxes[:, 2:])
+    twice = np.prod(np.maximum(high - low, 0.0), axis=1)
+    one, other = shared[first, np.arange(len(boxes))], shared[second, np.arange(len(boxes))]
+    between: npt.NDArray[np.bool_] = (one + other - twice > COVERED * areas) & (np.minimum(one, other) > APART * areas)
+    return between

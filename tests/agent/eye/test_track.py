@@ -63,15 +63,25 @@ def test_the_filter_learns_an_even_speed_at_any_frame_interval(fps, jitter_ms) -
     assert motion.position[0, 0] == pytest.approx(0.1 + 0.2 * (at_s + 1), abs=0.01)
 
 
-def test_the_filter_believes_half_a_box_less_than_a_whole_one() -> None:
-    motion = Motion()
-    motion.append(np.array([[0.5, 0.5, 0.05, 0.12]]), np.array([3.0]))
-    for _ in range(20):
+@pytest.mark.parametrize(
+    ("cut", "edge"),
+    [
+        pytest.param([0.0, 0.0, 0.0, -0.06], 1, id="legs-hidden"),
+        pytest.param([0.0, 0.06, 0.0, 0.0], 3, id="head-hidden"),
+        pytest.param([0.0, 0.0, -0.03, 0.0], 0, id="one-side-hidden"),
+    ],
+)
+def test_the_filter_follows_the_edge_that_is_seen(cut, edge) -> None:
+    """Half a box for a second changes neither the way nor the size of somebody who walks on."""
+    motion, start, way = Motion(), np.array([[0.5, 0.2, 0.55, 0.32]]), np.array([[0.03, 0.06, 0.03, 0.06]])
+    motion.append(centred_of(start), np.array([2.0]))
+    for number in range(1, 31):
         motion.predict(0.1, np.array([False]))
-        motion.correct(np.array([0]), np.array([[0.5, 0.5, 0.05, 0.12]]))
-    motion.predict(0.1, np.array([False]))
-    motion.correct(np.array([0]), np.array([[0.5, 0.47, 0.05, 0.06]]))
-    assert motion.position[0, 3] > 0.105
+        seen = start + way * number / 10 + (np.array([cut]) if number > 20 else 0.0)
+        motion.correct(np.array([0]), centred_of(seen))
+    expected = start + way * 3
+    assert corners_of(motion.position)[0, edge] == pytest.approx(expected[0, edge], abs=0.012)
+    assert motion.velocity[0, :2] == pytest.approx(way[0, :2], abs=0.025)
 
 
 @pytest.mark.parametrize("fps", [5, 10, 25])
@@ -206,6 +216,36 @@ def test_parts_of_a_rider_are_no_second_one() -> None:
         np.empty((0, 4)),
     )
     assert found.labels.tolist() == [int(BICYCLE)]
+
+
+LEFT, RIGHT = [0.40, 0.30, 0.44, 0.50], [0.44, 0.32, 0.48, 0.52]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "kept"),
+    [
+        pytest.param([LEFT, RIGHT, [0.40, 0.31, 0.48, 0.51]], [0.8, 0.7, 0.5], [0, 1], id="a-couples-box"),
+        pytest.param([LEFT, RIGHT, [0.40, 0.31, 0.48, 0.51]], [0.8, 0.4, 0.5], [0, 1, 2], id="surer-than-one"),
+        pytest.param([LEFT, RIGHT, [0.42, 0.31, 0.46, 0.50]], [0.8, 0.7, 0.5], [0, 1], id="a-box-between"),
+        pytest.param([LEFT, RIGHT, [0.42, 0.25, 0.46, 0.43]], [0.8, 0.7, 0.5], [0, 1, 2], id="one-behind-them"),
+        pytest.param([LEFT, RIGHT, [0.41, 0.36, 0.43, 0.45]], [0.8, 0.7, 0.5], [0, 1, 2], id="a-child-before-one"),
+        pytest.param(
+            [[0.40, 0.30, 0.44, 0.46], [0.41, 0.34, 0.44, 0.50], [0.40, 0.30, 0.44, 0.50]],
+            [0.8, 0.7, 0.5],
+            [0, 1],
+            id="the-same-one",
+        ),
+        pytest.param(
+            [[0.40, 0.30, 0.44, 0.38], [0.40, 0.42, 0.44, 0.50], [0.40, 0.30, 0.44, 0.50]],
+            [0.8, 0.7, 0.5],
+            [0, 1, 2],
+            id="head-and-legs",
+        ),
+    ],
+)
+def test_a_box_around_two_people_is_nobody(boxes, scores, kept) -> None:
+    found = candidates_of(np.array(boxes), np.array(scores), np.full(3, PERSON, np.int8), np.empty((0, 4)))
+    assert found.boxes.tolist() == [boxes[place] for place in kept]
 
 
 def test_who_stands_before_a_far_rider_is_somebody() -> None:
