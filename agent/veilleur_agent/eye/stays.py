@@ -18,6 +18,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from veilleur_agent.eye.boxes import overlaps
+from veilleur_agent.eye.polygons import inside
 from veilleur_agent.eye.records import Tracks
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import Label
@@ -216,24 +217,6 @@ class Stays:
             kept.append(one)
         self._places = kept
         return told
-
-
-def inside(polygon: npt.NDArray[np.float64], points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Tell which points lie in a polygon (even-odd rule; Shimrat, 1962).
-
-    Args:
-        polygon: float64, shape ``(n, 2)``.
-        points: float64, shape ``(m, 2)``.
-    """
-    x, y = points[:, 0, None], points[:, 1, None]
-    ax, ay = polygon[:, 0], polygon[:, 1]
-    bx, by = np.roll(ax, -1), np.roll(ay, -1)
-    straddles = (ay > y) != (by > y)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left_of = x < (bx - ax) * (y - ay) / (by - ay) + ax
-    crossings: npt.NDArray[np.int64] = (straddles & left_of).sum(axis=1)
-    odd: npt.NDArray[np.bool_] = crossings % 2 == 1
-    return odd
 
 
 def _standing(place: _Place, *, over: bool) -> Standing:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from veilleur_agent.eye.polygons import inside
 from veilleur_agent.eye.records import Tracks
-from veilleur_agent.eye.stays import PLACES_MAX, Standing, Stays, StaysRejectedError, WatchedZone, inside
+from veilleur_agent.eye.stays import PLACES_MAX, Standing, Stays, StaysRejectedError, WatchedZone
 from veilleur_contracts.messages import Label
 
 T0 = 1_790_000_000_000
