@@ -41,9 +41,12 @@ SOFT_RATIO: Final = 0.55
 """Sharpness against the first view under which it is out of focus."""
 FEATURES_MAX: Final = 500
 INLIERS_MIN: Final = 12
+NEAR: Final = 0.15
+"""Shift, fractions of the width, within which corners are looked for first: a street repeats itself."""
 FIT_PIXELS: Final = 2.0
 LEARN_EVERY: Final = 30
-"""Checks after which a view that has not moved is learnt again, so that the reference follows the light."""
+"""Checks after which a view that has not moved is learnt again, so that the reference follows the light; one that has
+begun to move is not, or small errors would add up to hide it."""
 TRAFFIC_FADE: Final = 0.9
 CHECKPOINT_BYTES_MAX: Final = 65_536
 
@@ -106,7 +109,7 @@ class ViewWatch:
 
     def __init__(self) -> None:
         self._orb = cv2.ORB.create(nfeatures=FEATURES_MAX, fastThreshold=7)
-        self._matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
+        self._matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
         self._scenery: _Scenery | None = None
         self._size = (0, 0)
         self._traffic = np.zeros((0, 0), np.float32)
@@ -147,7 +150,7 @@ class ViewWatch:
         self._take(small, boxes)
         if self._checked_ms is None or frame.at_ms < self._checked_ms:
             self._checked_ms = frame.at_ms
-        if frame.at_ms - self._checked_ms < CHECK_EVERY_MS and self._scenery is not None:
+        if frame.at_ms - self._checked_ms < CHECK_EVERY_MS:
             return None
         self._checked_ms = frame.at_ms
         return self._check(frame.at_ms)
@@ -240,7 +243,7 @@ class ViewWatch:
         if shift > SHIFT_MAX:
             return ViewCheck(at_ms, View.MOVED, shift, sharpness)
         self._checks += 1
-        if self._checks % LEARN_EVERY == 0:
+        if self._checks % LEARN_EVERY == 0 and shift < SHIFT_MAX / 2:
             self._learn(now, fit)
         return ViewCheck(at_ms, View.GOOD, shift, sharpness)
 
@@ -257,12 +260,23 @@ class ViewWatch:
         """Return the 2 x 3 similarity that takes the first view's corners to the present one's, or None."""
         if len(first.places) < INLIERS_MIN or len(now.places) < INLIERS_MIN:
             return None
-        matches = self._matcher.match(first.looks, now.looks)
-        if len(matches) < INLIERS_MIN:
+        apart = np.abs(first.places[:, None] - now.places[None]).max(axis=2)
+        near, anywhere = apart < NEAR * self._size[0], np.ones_like(apart, bool)
+        fits = (self._fit_among(first, now, allowed) for allowed in (near, anywhere))
+        return next((fit for fit in fits if fit is not None), None)
+
+    def _fit_among(
+        self, first: _Scenery, now: _Scenery, allowed: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float64] | None:
+        """Fit the corners that look most like each other, both ways, among the ``allowed`` pairs ``(first, now)``."""
+        mask = allowed.astype(np.uint8)
+        there = {one.queryIdx: one.trainIdx for one in self._matcher.match(first.looks, now.looks, mask)}
+        back = {one.queryIdx: one.trainIdx for one in self._matcher.match(now.looks, first.looks, mask.T.copy())}
+        pairs = np.array([(one, other) for one, other in there.items() if back.get(other) == one], np.intp)
+        if len(pairs) < INLIERS_MIN:
             return None
-        source = np.array([first.places[match.queryIdx] for match in matches], np.float32)
-        target = np.array([now.places[match.trainIdx] for match in matches], np.float32)
         cv2.setRNGSeed(0)
+        source, target = first.places[pairs[:, 0]], now.places[pairs[:, 1]]
         fit, inliers = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=FIT_PIXELS)
         if fit is None or int(inliers.sum()) < INLIERS_MIN:
             return None

@@ -131,6 +131,9 @@ class Sight:
 
     def _note(self, check: ViewCheck) -> None:
         self._checks += 1
-        if View.MOVED in check.view:
-            found = OUT_OF_SIGHT if check.shift is None else round(check.shift * 1000)
-            self._shift_permille = min(OUT_OF_SIGHT, found)
+        if View.MOVED not in check.view:
+            self._shift_permille = 0
+        elif check.shift is not None:
+            self._shift_permille = min(OUT_OF_SIGHT, round(check.shift * 1000))
+        elif not self._shift_permille:
+            self._shift_permille = OUT_OF_SIGHT
