@@ -226,7 +226,10 @@ async def test_metrics_are_prometheus_text(world, ask_fleet, ledger) -> None:
 
 async def test_the_description_of_the_interface_needs_no_other_server(ask_fleet) -> None:
     described = (await ask_fleet("/v1/openapi.json")).json()
-    assert set(described["paths"]) == {"/v1/counts", "/v1/totals", "/v1/streams", "/healthz", "/metrics"}
+    assert set(described["paths"]) == {
+        *("/v1/counts", "/v1/totals", "/v1/streams", "/v1/records"),
+        *("/healthz", "/metrics"),
+    }
     page = (await ask_fleet("/docs?lang=en")).text
     assert "GET /v1/counts" in page
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)

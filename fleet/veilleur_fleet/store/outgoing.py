@@ -62,14 +62,8 @@ class Outgoings:
         with self._readers.connect() as connection:
             return [self._outgoing_of(connection, row) for row in connection.execute(query)]
 
-    def _outgoing_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Outgoing:
-        record = decode_record(row.raw)
-        cursor = row.position & ((1 << POSITION_BITS) - 1)
-        told = Published(cursor, row.box, row.stream, row.seq, msgspec.Raw(row.raw))
-        topic = self._topic_of(connection, row, record)
-        return Outgoing(cursor, topic, encode(told), isinstance(record, Context))
-
-    def _topic_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]], record: AnyRecord) -> str:
+    def topic_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]], record: AnyRecord) -> str:
+        """Return where consumers find ``record``, which stands in ``row``."""
         kind = NAME_OF[type(record)]
         if isinstance(record, OfContext):
             context = self._context(connection, row.box_no, record.context)
@@ -78,6 +72,13 @@ class Outgoings:
         else:
             return out_technical_topic(row.controller, row.box, kind)
         return out_topic(row.controller, class_of_stream(row.stream), context.insee, context.camera, kind)
+
+    def _outgoing_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Outgoing:
+        record = decode_record(row.raw)
+        cursor = row.position & ((1 << POSITION_BITS) - 1)
+        told = Published(cursor, row.box, row.stream, row.seq, msgspec.Raw(row.raw))
+        topic = self.topic_of(connection, row, record)
+        return Outgoing(cursor, topic, encode(told), isinstance(record, Context))
 
     def _context(self, connection: sa.Connection, box_no: int, number: int) -> Context:
         context = self._contexts.get((box_no, number))

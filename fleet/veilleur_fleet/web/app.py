@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.metrics import Metrics
-from veilleur_fleet.web import api, pages
+from veilleur_fleet.web import api, pages, records
 from veilleur_fleet.web.answers import Fault, Health
 from veilleur_fleet.web.guard import Guard
 
@@ -29,6 +29,7 @@ def web_app(painter: pages.Painter, readers: sa.Engine, metrics: Metrics, health
         openapi_url="/v1/openapi.json",
     )
     app.include_router(api.routes(readers, metrics, health))
+    app.include_router(records.routes(readers))
     app.include_router(pages.routes(painter, app))
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))
     app.mount("/static", StaticFiles(directory=static), name="static")
