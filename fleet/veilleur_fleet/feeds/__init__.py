@@ -1,0 +1,1 @@
+"""What the streets count, in the forms that portals and other systems read."""

@@ -1,0 +1,93 @@
+"""``veilleur-fleet export``: write what was counted as files for other people's systems."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from veilleur_contracts.clock import SystemClock
+from veilleur_contracts.errors import RejectedError
+from veilleur_fleet.errors import QueryRejectedError
+from veilleur_fleet.feeds import etalab as files
+from veilleur_fleet.feeds.places import read_places
+from veilleur_fleet.feeds.reading import open_readers
+from veilleur_fleet.feeds.series import STEPS, Period
+
+_TIME_CHARACTERS_MAX: Final = 40
+_ETALAB: Final = """
+[bold]Examples[/bold]
+
+  veilleur-fleet export etalab --data fleet-data --places places.toml --out open-data
+      --from 2026-10-01T00:00:00Z --to 2026-11-01T00:00:00Z
+  veilleur-fleet export etalab … --step day
+
+May run beside the fleet. Only cameras named in places.toml are published; docs/feeds.md says what is told and how.
+"""
+
+export_app: Final = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Write what was counted as files for other systems."
+)
+
+
+@export_app.callback()
+def about() -> None:
+    """Write what was counted as files for other systems."""
+
+
+@export_app.command(epilog=_ETALAB)
+def etalab(
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of the fleet's database.")],
+    places: Annotated[Path, typer.Option(help="File that says which cameras are published, and where they stand.")],
+    out: Annotated[Path, typer.Option(help="Folder for site.csv, channel.csv and measure.csv.")],
+    since: Annotated[str, typer.Option("--from", help="Beginning, with its zone, like 2026-10-01T00:00:00Z.")],
+    before: Annotated[str, typer.Option("--to", help="End, not in it.")],
+    step: Annotated[str, typer.Option(help=f"Length of a slot: {', '.join(STEPS)}.")] = "hour",
+) -> None:
+    """Write the three files of etalab's schema-comptage-mobilites 0.2.5."""
+    with _told():
+        period = Period(_second_of("--from", since), _second_of("--to", before), step)
+        period.check(SystemClock().now_ms() // 1000)
+        published = read_places(places)
+        engine = open_readers(data)
+        try:
+            with engine.connect() as connection:
+                exported = files.export(connection, published, period, out)
+        except OSError as error:
+            _fail(f"cannot write {out}: {error.strerror}; give a folder that can be written with --out")
+        finally:
+            engine.dispose()
+    for camera in exported.silent:
+        typer.echo(f"veilleur-fleet export: camera {camera} has counted nothing that could be published", err=True)
+    typer.echo(
+        f"{out}: {exported.sites} sites, {exported.channels} channels, {exported.measures} measures,"
+        f" {exported.unknown} of them without a count"
+    )
+
+
+def _second_of(name: str, text: str) -> int:
+    try:
+        at = datetime.fromisoformat(text) if len(text) <= _TIME_CHARACTERS_MAX else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or at.microsecond or at.timestamp() < 0:
+        message = f"{name}: write a time with its zone, in whole seconds, like 2026-10-01T00:00:00Z"
+        raise QueryRejectedError(message)
+    return int(at.timestamp())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn a refusal into one sentence and exit code 1."""
+    try:
+        yield
+    except RejectedError as error:
+        _fail(str(error))
+
+
+def _fail(sentence: str) -> NoReturn:
+    typer.echo(f"veilleur-fleet export: {sentence}", err=True)
+    raise typer.Exit(1)
