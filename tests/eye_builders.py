@@ -16,6 +16,7 @@ from veilleur_contracts.messages import Label
 from veilleur_models.card import Card
 from veilleur_models.catalogue import catalogue_directory, read_catalogue
 from veilleur_models.package import GoldenSample, ModelPackage
+from veilleur_models.quiet import silence_telemetry
 from veilleur_models.sprite import PALETTE, build_graph
 
 Picture = npt.NDArray[np.uint8]
@@ -39,6 +40,38 @@ def sprite_package() -> ModelPackage:
         xml, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
     golden = GoldenSample(np.zeros((card.input.height, card.input.width, 3), np.uint8), {}, 0.0)
     return ModelPackage(card, xml, weights, tuple(label.label for label in card.labels), golden)
+
+
+FACE_SIDE_PX = 32
+"""Side of the face that the white detector finds around every white spot, in pixels of its input."""
+
+
+@cache
+def white_faces_package() -> ModelPackage:
+    """A detector of faces to which a face is what is white: the inputs, outputs and card of the one that is shipped."""
+    card = read_catalogue(catalogue_directory())["centerface"].card
+    silence_telemetry()
+    import openvino as ov  # noqa: PLC0415  # only once telemetry is blocked
+    from openvino import opset13 as op  # noqa: PLC0415  # the same
+
+    image = op.parameter(list(card.input.shape), ov.Type.f32, name="image")
+    image.output(0).get_tensor().set_names({"image"})
+    cells = op.avg_pool(image, [4, 4], [0, 0], [0, 0], [4, 4], exclude_pad=True)
+    darkest = op.reduce_min(cells, op.constant(np.array([1], np.int64)), keep_dims=True)
+    outputs = {
+        "heat": op.clamp(op.multiply(op.subtract(darkest, np.float32(200)), np.float32(1 / 30)), 0.0, 1.0),
+        "size": op.constant(np.full(card.outputs[1].shape, np.log(FACE_SIDE_PX / 4), np.float32)),
+        "offset": op.constant(np.zeros(card.outputs[2].shape, np.float32)),
+    }
+    for name, node in outputs.items():
+        node.output(0).get_tensor().set_names({name})
+    graph = ov.Model([op.result(node) for node in outputs.values()], [image], "white")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.xml")
+        ov.save_model(graph, path, compress_to_fp16=False)
+        xml, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    golden = GoldenSample(np.zeros((card.input.height, card.input.width, 3), np.uint8), {}, 0.0)
+    return ModelPackage(card, xml, weights, ("face",), golden)
 
 
 def a_street(width: int = 640, height: int = 384) -> Picture:

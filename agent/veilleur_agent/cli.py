@@ -132,13 +132,17 @@ def count(
     Left and right are as seen standing at a line's first point and looking at its second.
     """
     from veilleur_agent.eye.count import count_source, lines_of  # noqa: PLC0415  # pixels only where they are needed
+    from veilleur_models.catalogue import FACE_DETECTOR  # noqa: PLC0415  # the same
     from veilleur_models.package import load  # noqa: PLC0415  # the same
 
     settings = settings_of(models=models, model=model)
     lines = lines_of(line)
     package = load(settings.model_folder / settings.model)
+    faces = None if preview is None else load(settings.model_folder / FACE_DETECTOR)
     with _progress() as shown:
-        counted = count_source(source, lines, package, fps=fps, seconds=seconds, preview=preview, progress=shown)
+        counted = count_source(
+            source, lines, package, fps=fps, seconds=seconds, preview=preview, faces=faces, progress=shown
+        )
     if as_json:
         sys.stdout.write(msgspec.json.encode(counted.report).decode() + "\n")
     else:

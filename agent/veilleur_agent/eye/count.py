@@ -1,7 +1,7 @@
 """Count one file or stream, without any fleet: the engine of ``veilleur-agent count``.
 
 SOURCE ─▶ capture ─▶ detect ─▶ pipeline ─▶ CountReport
-             └──────────┴─▶ redact ─▶ clips (only with a preview)
+             └──────────┴──────────┴─▶ preview (only when asked for)
 """
 
 import threading
@@ -15,11 +15,10 @@ import msgspec
 
 from veilleur_agent.eye.address import Address, CameraError, address_of
 from veilleur_agent.eye.capture import Capture, frames_of
-from veilleur_agent.eye.clips import PreviewWriter
 from veilleur_agent.eye.detect import Detector
 from veilleur_agent.eye.pipeline import Pipeline
+from veilleur_agent.eye.preview import Preview
 from veilleur_agent.eye.records import Crossing, RawFrame
-from veilleur_agent.eye.redact import Redactor
 from veilleur_agent.eye.source import open_source
 from veilleur_contracts.clock import Clock, SystemClock
 from veilleur_contracts.errors import RejectedError
@@ -138,6 +137,7 @@ def count_source(
     fps: float = 5.0,
     seconds: float | None = None,
     preview: Path | None = None,
+    faces: ModelPackage | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     clock: Clock | None = None,
 ) -> Counted:
@@ -150,11 +150,12 @@ def count_source(
         fps: Frames analysed per second; a file gives the same frames every time.
         seconds: Longest stretch that is counted.
         preview: Where to write a redacted preview.
+        faces: The model that finds faces; a preview needs it, a count does not.
         progress: Told of every frame.
         clock: For a live source.
 
     Raises:
-        CountRejectedError: ``fps`` or ``seconds`` is out of range.
+        CountRejectedError: ``fps`` or ``seconds`` is out of range, or a preview is asked for without ``faces``.
         SourceRejectedError: ``source`` is no address.
         CameraError: It gave no frame at all.
         DetectorRejectedError: The model cannot be run here.
@@ -170,22 +171,33 @@ def count_source(
     pipeline = Pipeline(camera, count_score=package.card.thresholds.count)
     tally = _Tally(camera.line)
     with ExitStack() as stack:
-        writer = None if preview is None else stack.enter_context(PreviewWriter(preview, lines))
         detector = stack.enter_context(Detector(package))
-        redactor = Redactor()
+        shown = _preview_of(preview, faces, lines, detector, stack)
         try:
             for frame, detections in detector.detect_each(reading.frames()):
                 step = pipeline.step(frame, detections)
                 tally.add(step.crossings)
-                if writer is not None:
-                    writer.write(redactor.redact(frame, detections), step.tracks, tally.totals())
+                if shown is not None:
+                    shown.show(frame, detections, step.tracks, tally.totals())
                 reading.looked_at(frame)
                 progress(Progress(reading.analysed, reading.seconds, expected_s))
         except KeyboardInterrupt:
             reading.interrupt()
+        if shown is not None:
+            shown.close()
     tally.add(pipeline.close())
     report = CountReport(address.name, reading.analysed, round(reading.seconds, 3), tally.lines())
     return Counted(report, reading.fault)
+
+
+def _preview_of(
+    path: Path | None, faces: ModelPackage | None, lines: Sequence[Line], detector: Detector, stack: ExitStack
+) -> Preview | None:
+    if path is None:
+        return None
+    if faces is None:
+        raise CountRejectedError("a preview is filled where faces are, and no model that finds them was given")
+    return stack.enter_context(Preview(path, lines, detector, stack.enter_context(Detector(faces))))
 
 
 def _expected_s(address: Address, seconds: float | None) -> float | None:

@@ -1,118 +1,194 @@
 """Make a frame in which nobody and no plate can be recognised: the only place where a ``RedactedFrame`` is made.
 
-    (RawFrame, Detections | None) ─▶ regions ─▶ dilated ─▶ with those lost lately ─▶ constant fill ─▶ RedactedFrame
+    RawFrame, what each detector found, what moves ─▶ regions ─▶ Hold ─┐ (what was, is and will be found)
+        ╎                                                              ▼
+        └──▶ DELAY_FRAMES frames wait ─────────────────▶ dilated ─▶ constant fill ─▶ self-check ─▶ RedactedFrame
+                                                                       any doubt ─▶ all of it filled ─┘
 
-Filled, never blurred: attackers trained on redacted digits read 42 in 100 through a Gaussian and 94 in 100 through a
-mosaic, and guess as blindly as chance (10 in 100) at a constant fill. One colour for all, so that not even the mean
-remains.
+Filled, never blurred: attackers trained on redacted digits read most of them through a mosaic or a Gaussian, and guess
+as blindly as chance at a constant fill (``benchmarks/attack.py``). One colour for all, so that not even the mean of
+what was there remains.
 """
 
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_agent.eye.boxes import overlaps
+from veilleur_agent.eye.hold import DELAY_FRAMES, Hold
+from veilleur_agent.eye.movers import Movers
 from veilleur_agent.eye.planes import planes_of
-from veilleur_agent.eye.records import Detections, RawFrame, RedactedFrame
-from veilleur_contracts.messages import Label
+from veilleur_agent.eye.records import Detections, Pixels, RawFrame, RedactedFrame
+from veilleur_agent.eye.targets import Cells, Regions, cells_of, dilated_of, reaching_edges, regions_of
+from veilleur_contracts.errors import RejectedError, TransientError
 
-Regions = npt.NDArray[np.float64]
+Check = Callable[[RawFrame], Detections]
+"""Looks for faces, or whatever must not be there, in a picture; raises what a detector raises."""
 
 FILL: Final = (126, 128, 128)
 """Y, U, V of middle grey in limited range (ITU-R BT.601)."""
-
-DILATION: Final = 0.2
-"""Added on each side, as a share of the region's width and height: boxes are tight, and people lean out of them."""
-MARGIN: Final = 0.004
-"""Added on each side at least, as a share of the frame: 2 pixels of 576."""
-PLATE_SHARE: Final = 0.6
-"""Lower part of a vehicle's box that is filled; it covers 106 of 108 European plates (measured)."""
-RIDER_ABOVE: Final = 1.0
-"""A rider rises above the box of the two-wheeler by up to its height, and may not have been found as a person."""
-HELD_FRAMES: Final = 5
-"""Frames for which a region stays filled after nothing was found there."""
-HELD_GROWTH: Final = 0.1
-"""What a held region grows by on each side with every frame: whoever is lost walks on."""
-FOLLOWED_OVERLAP: Final = 0.3
-REGIONS_MAX: Final = 512
+CHECKED_EVERY: Final = 10
+"""One frame in so many is looked at again when it is filled."""
+NOTHING_LEFT: Final = 0.9
+"""Filled share of a box from which what a self-check finds there is the fill itself: nothing else is left to see."""
+REGIONS_MAX: Final = 256
 """More regions than that is no street: the whole frame is filled."""
+SMALL: Final = (64, 36)
+"""Size in which the light of a frame is judged: noise is averaged away."""
+LIGHT_MIN: Final = 40.0
+"""Luma (of 16..235) that one pixel in a hundred reaches in a picture that is not too dark to look for people in."""
+CONTRAST_MIN: Final = 12.0
+"""Between the darkest and the lightest twentieth: less than that is fog, a covered lens, or no picture."""
+
+
+class Doubt(Enum):
+    """Why a whole frame was filled."""
+
+    UNSEEN = "no detections to trust: late, failed, or of another frame"
+    CROWDED = "more regions than any street shows"
+    UNREADABLE = "too dark or too flat to look for people in"
+    EXPOSED = "the self-check found somebody in what was to be shown"
+    UNCHECKED = "the self-check failed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    frame: RawFrame
+    doubt: Doubt | None
+    is_kept: bool
 
 
 class Redactor:
-    """Fills the frames of one camera; remembers where somebody was lately, at most ``REGIONS_MAX`` places."""
-
-    def __init__(self) -> None:
-        self._held: Regions = np.empty((0, 4))
-        self._unseen: npt.NDArray[np.int64] = np.empty(0, np.int64)
-
-    def redact(self, frame: RawFrame, detections: Detections | None) -> RedactedFrame:
-        """Return ``frame`` with everybody and every plate filled.
-
-        Args:
-            frame: Left as it is; frames come in their order.
-            detections: From this very frame, down to the threshold of redaction; None when there are none to trust
-                (late, failed, of another frame): then all of it is filled.
-        """
-        if detections is None or not np.isfinite(detections.boxes).all():
-            return self._whole(frame)
-        self._hold(regions_of(detections))
-        if len(self._held) > REGIONS_MAX:
-            self._held, self._unseen = self._held[:REGIONS_MAX], self._unseen[:REGIONS_MAX]
-            return self._whole(frame)
-        i420 = frame.i420.copy()
-        planes = planes_of(i420)
-        filled = np.zeros((frame.height // 2, frame.width // 2), np.bool_)
-        for left, top, right, bottom in _cells_of(self._held, filled.shape[1], filled.shape[0]).tolist():
-            filled[top:bottom, left:right] = True
-            for plane, value, part in zip(planes, FILL, (2, 1, 1), strict=True):
-                plane[top * part : bottom * part, left * part : right * part] = value
-        return RedactedFrame(frame.camera, frame.number, frame.at_ms, i420, float(filled.mean()))
-
-    def _hold(self, found: Regions) -> None:
-        """Make ``_held`` what is to be filled now: what was found, and what was lost in the last few frames."""
-        followed = (overlaps(self._held, found) >= FOLLOWED_OVERLAP).any(axis=1)
-        kept = ~followed & (self._unseen < HELD_FRAMES)
-        lost = dilated_of(self._held[kept], HELD_GROWTH, 0.0)
-        self._held = np.concatenate([found, lost])
-        self._unseen = np.concatenate([np.zeros(len(found), np.int64), self._unseen[kept] + 1])
-
-    @staticmethod
-    def _whole(frame: RawFrame) -> RedactedFrame:
-        i420 = np.empty_like(frame.i420)
-        for plane, value in zip(planes_of(i420), FILL, strict=True):
-            plane[:] = value
-        return RedactedFrame(frame.camera, frame.number, frame.at_ms, i420, 1.0)
-
-
-def regions_of(detections: Detections) -> Regions:
-    """Return what is to be filled for what was found, dilated.
+    """Fills the frames of one camera; holds ``DELAY_FRAMES`` of them, and where somebody was lately.
 
     Args:
-        detections: Road users, and anything of another label (a face), which is filled whole.
+        check: Looks at what is about to be shown: one frame in ``CHECKED_EVERY``, every kept one, and after it found
+            something every frame until it finds nothing.
+
+    Attributes:
+        shown: Frames handed out.
+        doubts: Whole frames filled, by reason.
+        checked: Frames looked at again.
+    """
+
+    def __init__(self, check: Check) -> None:
+        self.shown = 0
+        self.checked = 0
+        self.doubts: Counter[Doubt] = Counter()
+        self._check = check
+        self._hold = Hold(REGIONS_MAX)
+        self._movers = Movers()
+        self._moving = Hold(REGIONS_MAX, growth=0.0, sightings_min=2)
+        self._waiting: deque[_Waiting] = deque()
+        self._to_check = 0
+
+    def redact(
+        self, frame: RawFrame, found: Sequence[Detections | None], *, is_kept: bool = False
+    ) -> RedactedFrame | None:
+        """Take in a frame and return the one of ``DELAY_FRAMES`` frames ago with everybody and every plate filled.
+
+        Args:
+            frame: Left as it is; frames come in their order, and none is left out.
+            found: By each detector in this very frame, down to its threshold of redaction; what any of them found is
+                filled. None for one that cannot be trusted (late, failed, of another frame): then all is filled.
+            is_kept: It will be kept as a still: it is looked at again whatever its number.
+
+        Returns:
+            None for the first ``DELAY_FRAMES`` frames.
+        """
+        regions, doubt = self._taken(frame, found)
+        self._hold.add(frame.at_ms, reaching_edges(dilated_of(regions)))
+        moving = self._movers.find(frame, self._hold.at(0, frame.at_ms))
+        self._moving.add(frame.at_ms, reaching_edges(dilated_of(moving))[:REGIONS_MAX])
+        self._waiting.append(_Waiting(frame, doubt, is_kept))
+        return self._shown() if len(self._waiting) > DELAY_FRAMES else None
+
+    def close(self) -> list[RedactedFrame]:
+        """Return the frames that still wait, at the end of a stream."""
+        return [self._shown() for _ in range(len(self._waiting))]
+
+    def _taken(self, frame: RawFrame, found: Sequence[Detections | None]) -> tuple[Regions, Doubt | None]:
+        trusted = [one for one in found if one is not None and np.isfinite(one.boxes).all()]
+        regions = np.concatenate([np.empty((0, 4)), *(regions_of(one) for one in trusted)])
+        regions = regions[(regions[:, 2:] > regions[:, :2]).all(axis=1)]
+        if len(regions) > REGIONS_MAX:
+            return regions[:REGIONS_MAX], Doubt.CROWDED
+        if not found or len(trusted) < len(found):
+            return regions, Doubt.UNSEEN
+        return regions, None if is_readable(frame) else Doubt.UNREADABLE
+
+    def _shown(self) -> RedactedFrame:
+        back = len(self._waiting) - 1
+        waiting = self._waiting.popleft()
+        frame, doubt = waiting.frame, waiting.doubt
+        i420 = frame.i420.copy()
+        if doubt is None:
+            regions = np.concatenate([one.at(back, frame.at_ms) for one in (self._hold, self._moving)])
+            filled = fill(i420, cells_of(regions, frame.width // 2, frame.height // 2))
+            doubt = self._checked(frame, i420, filled, is_kept=waiting.is_kept)
+        if doubt is not None:
+            self.doubts[doubt] += 1
+            filled = fill(i420, np.array([[0, 0, frame.width // 2, frame.height // 2]]))
+        self.shown += 1
+        return RedactedFrame(frame.camera, frame.number, frame.at_ms, i420, float(filled.mean()))
+
+    def _checked(self, frame: RawFrame, i420: Pixels, filled: npt.NDArray[np.bool_], *, is_kept: bool) -> Doubt | None:
+        """Look at what is about to be shown, when it is its turn; return what speaks against showing it."""
+        self._to_check -= 1
+        if self._to_check > 0 and not is_kept:
+            return None
+        self.checked += 1
+        self._to_check = 0
+        try:
+            left = self._check(RawFrame(frame.camera, frame.number, frame.at_ms, i420))
+        except (TransientError, RejectedError):
+            return Doubt.UNCHECKED
+        if _is_any_visible(left, filled):
+            return Doubt.EXPOSED
+        self._to_check = CHECKED_EVERY
+        return None
+
+
+def fill(i420: Pixels, cells: Cells, colour: tuple[int, int, int] = FILL) -> npt.NDArray[np.bool_]:
+    """Write one colour over all of ``cells``, in all three planes, so that nothing of what was there remains.
+
+    Args:
+        i420: Written to.
+        cells: As ``targets.cells_of`` returns them.
+        colour: Y, U, V. Boxes fill with ``FILL`` alone; the attack test tries others.
 
     Returns:
-        float64, shape ``(n, 4)``, ``x1, y1, x2, y2`` in fractions of the frame; may reach over its edges.
+        Which cells are filled, bool, shape ``(height / 2, width / 2)``.
     """
-    regions = detections.boxes.astype(np.float64)
-    height = regions[:, 3] - regions[:, 1]
-    wheels = np.isin(detections.labels, (Label.BICYCLE, Label.MOTORCYCLE))
-    vehicles = np.isin(detections.labels, (Label.CAR, Label.BUS, Label.TRUCK))
-    regions[:, 1] -= np.where(wheels, height * RIDER_ABOVE, 0.0)
-    regions[:, 1] += np.where(vehicles, height * (1 - PLATE_SHARE), 0.0)
-    return dilated_of(regions, DILATION, MARGIN)
+    planes = planes_of(i420)
+    filled = np.zeros(planes[1].shape, np.bool_)
+    for left, top, right, bottom in cells.tolist():
+        filled[top:bottom, left:right] = True
+        for plane, value, part in zip(planes, colour, (2, 1, 1), strict=True):
+            plane[top * part : bottom * part, left * part : right * part] = value
+    return filled
 
 
-def dilated_of(regions: Regions, share: float, least: float) -> Regions:
-    """Return ``regions`` grown on each side by ``share`` of their own size, ``least`` of the frame at the least."""
-    size = regions[:, 2:] - regions[:, :2]
-    growth = np.maximum(size * share, least)
-    return np.concatenate([regions[:, :2] - growth, regions[:, 2:] + growth], axis=1)
+def is_readable(frame: RawFrame) -> bool:
+    """Tell whether there is light and contrast enough in ``frame`` for a detector to be believed."""
+    luma = planes_of(frame.i420)[0]
+    small = cv2.resize(luma, SMALL, interpolation=cv2.INTER_AREA)
+    dark, light, lightest = np.percentile(small, (5, 95, 99))
+    return bool(lightest >= LIGHT_MIN and light - dark >= CONTRAST_MIN)
 
 
-def _cells_of(regions: Regions, columns: int, rows: int) -> npt.NDArray[np.int64]:
-    """Return the 2 x 2 pixel cells, whole ones, that ``regions`` touch: colour is shared by the pixels of a cell."""
-    scale = np.array([columns, rows], np.float64)
-    first = np.floor(regions[:, :2] * scale)
-    last = np.ceil(regions[:, 2:] * scale)
-    return np.concatenate([np.clip(first, 0, scale), np.clip(last, 0, scale)], axis=1).astype(np.int64)
+def _is_any_visible(left: Detections, filled: npt.NDArray[np.bool_]) -> bool:
+    """Tell whether a self-check found something that is not the fill itself."""
+    if not np.isfinite(left.boxes).all():
+        return True
+    rows, columns = filled.shape
+    parts = (
+        filled[top:bottom, left:right]
+        for left, top, right, bottom in cells_of(left.boxes.astype(np.float64), columns, rows).tolist()
+    )
+    return any(part.size and part.mean() < NOTHING_LEFT for part in parts)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eye_builders import a_clip, a_walk, sprite_package
+from eye_builders import a_clip, a_walk, sprite_package, white_faces_package
 from veilleur_agent.eye.address import (
     CameraMissingError,
     CameraUnreachableError,
@@ -69,7 +69,7 @@ def test_a_count_ends_when_its_time_is_over(walk) -> None:
 
 
 def test_a_preview_shows_the_frames_that_were_analysed(walk, tmp_path) -> None:
-    count_source(str(walk), MIDDLE, sprite_package(), preview=tmp_path / "out.mp4")
+    count_source(str(walk), MIDDLE, sprite_package(), preview=tmp_path / "out.mp4", faces=white_faces_package())
     with av.open(str(tmp_path / "out.mp4")) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert times == pytest.approx([n / 5 for n in range(20)])
@@ -124,7 +124,9 @@ def test_a_model_that_cannot_be_run_is_refused(walk) -> None:
 
 def test_a_preview_that_cannot_be_written_is_refused(walk, tmp_path) -> None:
     with pytest.raises(PreviewRejectedError):
-        count_source(str(walk), MIDDLE, sprite_package(), preview=tmp_path / "no" / "out.mp4")
+        count_source(
+            str(walk), MIDDLE, sprite_package(), preview=tmp_path / "no" / "out.mp4", faces=white_faces_package()
+        )
 
 
 @pytest.mark.parametrize("wish", [{"fps": 0.0}, {"fps": float("nan")}, {"fps": 1000.0}, {"seconds": 0.0}])

@@ -1,27 +1,42 @@
-"""Nobody and no plate is left in a redacted frame."""
+"""Nobody and no plate is left in a redacted frame, and any doubt fills all of it."""
 
-from itertools import pairwise
-
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eye_builders import detections_of
+from eye_builders import a_frame, a_street, detections_of
+from veilleur_agent.eye.hold import DELAY_FRAMES, FOUND_AHEAD_FRAMES, HELD_FRAMES
 from veilleur_agent.eye.planes import planes_of
-from veilleur_agent.eye.records import RawFrame, no_detections
-from veilleur_agent.eye.redact import FILL, HELD_FRAMES, REGIONS_MAX, Redactor
+from veilleur_agent.eye.records import Detections, RawFrame, RedactedFrame, no_detections
+from veilleur_agent.eye.redact import CHECKED_EVERY, FILL, REGIONS_MAX, Check, Doubt, Redactor, fill, is_readable
+from veilleur_contracts.errors import TransientError
 from veilleur_contracts.messages import Label
 
 WIDTH, HEIGHT = 320, 240
 BOX = (0.4, 0.4, 0.6, 0.8)
+PERSON = detections_of((Label.PERSON, BOX))
+VEHICLES = {Label.CAR, Label.BUS, Label.TRUCK}
 
 
-def noise(number: int = 0) -> RawFrame:
-    """A frame no pixel of which is the colour of the fill, so that what was filled can be told."""
-    random = np.random.default_rng(number)
-    i420 = random.integers(0, 100, (HEIGHT * 3 // 2, WIDTH), np.uint8)
+def texture(number: int = 0) -> RawFrame:
+    """A still frame no pixel of which is the colour of the fill, so that what was filled can be told."""
+    i420 = np.random.default_rng(7).integers(16, 100, (HEIGHT * 3 // 2, WIDTH), np.uint8)
+    smooth = cv2.GaussianBlur(i420[:HEIGHT], (0, 0), 6)
+    i420[:HEIGHT] = np.clip((smooth.astype(np.int16) - 58) * 8 + 58, 16, 110)
     return RawFrame("gare", number, number * 200, i420)
+
+
+def nothing_left(_: RawFrame) -> Detections:
+    return no_detections()
+
+
+def shown_of(*found: Detections | None, check: Check = nothing_left) -> list[RedactedFrame]:
+    """Redact one still frame after another, each with what one detector found in it."""
+    redactor = Redactor(check)
+    shown = [redactor.redact(texture(number), (one,)) for number, one in enumerate(found)]
+    return [one for one in shown if one is not None] + redactor.close()
 
 
 def filled_of(i420: np.ndarray) -> np.ndarray:
@@ -37,9 +52,14 @@ def spot_of(filled: np.ndarray, x: float, y: float) -> bool:
     return bool(filled[min(int(y * HEIGHT), HEIGHT - 1), min(int(x * WIDTH), WIDTH - 1)])
 
 
+def is_covered(shown: RedactedFrame, box: tuple[float, float, float, float]) -> bool:
+    x1, y1, x2, y2 = box
+    rows = slice(int(y1 * HEIGHT), int(np.ceil(y2 * HEIGHT)))
+    return bool(filled_of(shown.i420)[rows, int(x1 * WIDTH) : int(np.ceil(x2 * WIDTH))].all())
+
+
 def test_a_person_is_filled_whole_and_beyond() -> None:
-    redacted = Redactor().redact(noise(), detections_of((Label.PERSON, BOX)))
-    filled = filled_of(redacted.i420)
+    filled = filled_of(shown_of(PERSON)[0].i420)
     rows, columns = np.nonzero(filled)
     assert columns.min() / WIDTH <= 0.4 - 0.2 * 0.2
     assert (columns.max() + 1) / WIDTH >= 0.6 + 0.2 * 0.2
@@ -49,19 +69,20 @@ def test_a_person_is_filled_whole_and_beyond() -> None:
 
 
 def test_what_was_not_found_is_left_as_it_was() -> None:
-    frame = noise()
-    redacted = Redactor().redact(frame, detections_of((Label.PERSON, BOX)))
-    filled = filled_of(redacted.i420)
-    np.testing.assert_array_equal(redacted.i420[:HEIGHT][~filled], frame.i420[:HEIGHT][~filled])
-    assert redacted.filled_share == pytest.approx(filled.mean())
-    assert (redacted.camera, redacted.number, redacted.at_ms) == (frame.camera, frame.number, frame.at_ms)
+    frame, shown = texture(), shown_of(PERSON)[0]
+    filled = filled_of(shown.i420)
+    np.testing.assert_array_equal(shown.i420[:HEIGHT][~filled], frame.i420[:HEIGHT][~filled])
+    assert shown.filled_share == pytest.approx(filled.mean())
+    assert (shown.camera, shown.number, shown.at_ms) == (frame.camera, frame.number, frame.at_ms)
 
 
 def test_the_raw_frame_is_not_touched() -> None:
-    frame = noise()
+    frame = texture()
     before = frame.i420.copy()
-    Redactor().redact(frame, detections_of((Label.PERSON, BOX)))
-    Redactor().redact(frame, None)
+    redactor = Redactor(nothing_left)
+    redactor.redact(frame, (PERSON,))
+    redactor.redact(frame, (None,))
+    redactor.close()
     np.testing.assert_array_equal(frame.i420, before)
 
 
@@ -78,62 +99,186 @@ def test_the_raw_frame_is_not_touched() -> None:
     ],
 )
 def test_each_label_is_filled_where_it_can_be_recognised(label, above, upper, lower) -> None:
-    filled = filled_of(Redactor().redact(noise(), detections_of((label, (0.4, 0.5, 0.6, 0.7)))).i420)
+    filled = filled_of(shown_of(detections_of((label, (0.4, 0.5, 0.6, 0.7))))[0].i420)
     assert (spot_of(filled, 0.5, 0.4), spot_of(filled, 0.5, 0.51), spot_of(filled, 0.5, 0.65)) == (above, upper, lower)
 
 
-def test_a_lost_person_stays_filled_for_five_frames_over_a_growing_place() -> None:
-    redactor = Redactor()
-    redactor.redact(noise(), detections_of((Label.PERSON, BOX)))
-    shares = [redactor.redact(noise(n), no_detections()).filled_share for n in range(1, HELD_FRAMES + 3)]
-    assert HELD_FRAMES >= 5
-    assert all(later > earlier for earlier, later in pairwise(shares[:HELD_FRAMES]))
-    assert shares[HELD_FRAMES:] == [0.0, 0.0]
+def test_what_any_detector_finds_is_filled() -> None:
+    redactor = Redactor(nothing_left)
+    face = detections_of((-1, (0.1, 0.1, 0.15, 0.2)))
+    assert redactor.redact(texture(), (PERSON, no_detections(), face)) is None
+    shown = redactor.close()[0]
+    assert is_covered(shown, BOX)
+    assert is_covered(shown, (0.1, 0.1, 0.15, 0.2))
 
 
-def test_a_person_found_again_is_not_held_twice() -> None:
-    redactor = Redactor()
-    shares = [redactor.redact(noise(n), detections_of((Label.PERSON, BOX))).filled_share for n in range(20)]
-    assert len(set(shares)) == 1
+def test_frames_come_out_in_their_order_each_once_and_late() -> None:
+    redactor = Redactor(nothing_left)
+    during = [redactor.redact(texture(number), (PERSON,)) for number in range(12)]
+    assert [one if one is None else one.number for one in during] == [None] * DELAY_FRAMES + list(
+        range(12 - DELAY_FRAMES)
+    )
+    assert [one.number for one in redactor.close()] == list(range(12 - DELAY_FRAMES, 12))
+    assert redactor.close() == []
+    assert redactor.shown == 12
 
 
-def test_a_person_who_walks_on_leaves_no_trail_once_followed() -> None:
-    redactor = Redactor()
-    for number in range(20):
-        x = 0.1 + 0.02 * number
-        redacted = redactor.redact(noise(number), detections_of((Label.PERSON, (x, 0.4, x + 0.1, 0.8))))
-    assert redacted.filled_share < 0.2
+def test_somebody_lost_stays_filled_and_somebody_found_was_filled_before() -> None:
+    found = [no_detections()] * 10 + [PERSON] + [no_detections()] * 10
+    covered = [is_covered(one, BOX) for one in shown_of(*found)]
+    assert min(HELD_FRAMES, FOUND_AHEAD_FRAMES) >= 5
+    assert covered == [10 - FOUND_AHEAD_FRAMES <= number <= 10 + HELD_FRAMES for number in range(21)]
+
+
+def test_somebody_walking_is_filled_with_one_detection_in_four_dropped() -> None:
+    chance = np.random.default_rng(3)
+    walk = [(0.05 + 0.015 * n, 0.4, 0.11 + 0.015 * n, 0.8) for n in range(50)]
+    dropped = chance.random(50) < 0.25
+    found = [
+        no_detections() if gone else detections_of((Label.PERSON, box)) for box, gone in zip(walk, dropped, strict=True)
+    ]
+    assert dropped.sum() >= 8
+    assert all(is_covered(one, box) for one, box in zip(shown_of(*found), walk, strict=True))
+
+
+def test_a_mover_nobody_recognises_is_filled() -> None:
+    redactor = Redactor(nothing_left)
+    shown: list[RedactedFrame | None] = []
+    for number in range(30):
+        frame = texture(number)
+        left = 20 + 6 * number
+        planes_of(frame.i420)[0][100:130, left : left + 16] = 200
+        shown.append(redactor.redact(frame, (no_detections(),)))
+    told = [one for one in shown if one is not None] + redactor.close()
+    assert len(told) == 30
+    for one in told:
+        assert not (planes_of(one.i420)[0] == 200).any()
+        assert one.filled_share < 0.2
 
 
 @pytest.mark.parametrize(
-    "detections",
+    ("found", "doubt"),
     [
-        pytest.param(None, id="none-to-trust"),
-        pytest.param(detections_of((Label.PERSON, (0.1, 0.1, float("nan"), 0.2))), id="not-finite"),
-        pytest.param(detections_of(*[(Label.PERSON, BOX)] * (REGIONS_MAX + 1)), id="more-than-any-street-shows"),
+        pytest.param((), Doubt.UNSEEN, id="no-detector-at-all"),
+        pytest.param((None,), Doubt.UNSEEN, id="late"),
+        pytest.param((PERSON, None), Doubt.UNSEEN, id="one-of-two-late"),
+        pytest.param((detections_of((Label.PERSON, (0.1, 0.1, float("nan"), 0.2))),), Doubt.UNSEEN, id="not-finite"),
+        pytest.param((detections_of(*[(Label.PERSON, BOX)] * (REGIONS_MAX + 1)),), Doubt.CROWDED, id="crowded"),
     ],
 )
-def test_without_detections_to_trust_the_whole_frame_is_filled(detections) -> None:
-    redacted = Redactor().redact(noise(), detections)
-    assert filled_of(redacted.i420).all()
-    assert redacted.filled_share == 1.0
+def test_without_detections_to_trust_the_whole_frame_is_filled(found, doubt) -> None:
+    redactor = Redactor(nothing_left)
+    redactor.redact(texture(), found)
+    shown = redactor.close()[0]
+    assert filled_of(shown.i420).all()
+    assert shown.filled_share == 1.0
+    assert redactor.doubts == {doubt: 1}
 
 
 def test_whoever_was_there_before_a_blind_frame_is_still_held_after_it() -> None:
-    redactor = Redactor()
-    redactor.redact(noise(0), detections_of((Label.PERSON, BOX)))
-    redactor.redact(noise(1), None)
-    assert spot_of(filled_of(redactor.redact(noise(2), no_detections()).i420), 0.5, 0.6)
+    assert is_covered(shown_of(PERSON, None, no_detections())[2], BOX)
+
+
+@pytest.mark.parametrize(
+    ("light", "noise", "readable"),
+    [
+        pytest.param(16, 0, False, id="black"),
+        pytest.param(20, 6, False, id="dark-with-noise"),
+        pytest.param(110, 0, False, id="covered"),
+        pytest.param(110, 8, False, id="covered-with-noise"),
+        pytest.param(235, 0, False, id="blinded"),
+    ],
+)
+def test_what_nobody_could_be_found_in_is_unreadable(light, noise, readable) -> None:
+    chance = np.random.default_rng(1)
+    i420 = np.clip(light + chance.normal(0, noise, (HEIGHT * 3 // 2, WIDTH)), 0, 255).astype(np.uint8)
+    redactor = Redactor(nothing_left)
+    redactor.redact(RawFrame("gare", 0, 0, i420), (no_detections(),))
+    assert is_readable(RawFrame("gare", 0, 0, i420)) is readable
+    assert redactor.close()[0].filled_share == 1.0
+
+
+def test_a_street_by_day_and_by_night_is_readable() -> None:
+    assert is_readable(texture())
+    night = a_street() // 4
+    night[150:200, 200:260] = 160  # a lit window
+    night[40:60, 400:420] = 200
+    night[300:, :] //= 2
+    assert is_readable(a_frame(night))
+
+
+class Checker:
+    """Finds a face in the frames it is told to, counts those it was shown, and can fail."""
+
+    def __init__(self, exposed: set[int], *, fails: bool = False) -> None:
+        self.asked: list[int] = []
+        self._exposed = exposed
+        self._fails = fails
+
+    def __call__(self, frame: RawFrame) -> Detections:
+        self.asked.append(frame.number)
+        if self._fails:
+            raise TransientError("no answer")
+        return detections_of((-1, (0.7, 0.1, 0.75, 0.2))) if frame.number in self._exposed else no_detections()
+
+
+def test_one_frame_in_ten_is_looked_at_again() -> None:
+    checker = Checker(set())
+    shown = shown_of(*[PERSON] * 60, check=checker)
+    assert CHECKED_EVERY <= 10
+    assert checker.asked == list(range(0, 60, CHECKED_EVERY))
+    assert all(one.filled_share < 1.0 for one in shown)
+
+
+def test_after_a_face_was_left_every_frame_is_looked_at_until_none_is() -> None:
+    checker = Checker({20, 21, 22})
+    shown = shown_of(*[PERSON] * 40, check=checker)
+    assert checker.asked == [0, 10, 20, 21, 22, 23, 33]
+    assert [one.number for one in shown if one.filled_share == 1.0] == [20, 21, 22]
+
+
+def test_every_kept_still_is_looked_at() -> None:
+    checker = Checker({3})
+    redactor = Redactor(checker)
+    for number in range(6):
+        redactor.redact(texture(number), (PERSON,), is_kept=number == 3)
+    redactor.close()
+    assert 3 in checker.asked
+    assert redactor.doubts == {Doubt.EXPOSED: 1}
+
+
+def test_a_self_check_that_fails_fills_the_frame() -> None:
+    redactor = Redactor(Checker(set(), fails=True))
+    redactor.redact(texture(), (PERSON,))
+    assert redactor.close()[0].filled_share == 1.0
+    assert redactor.doubts == {Doubt.UNCHECKED: 1}
+
+
+def test_what_the_self_check_sees_in_the_fill_itself_is_nothing() -> None:
+    shown = shown_of(PERSON, check=lambda _: detections_of((-1, (0.45, 0.5, 0.5, 0.6))))
+    assert shown[0].filled_share < 1.0
+
+
+def test_the_self_check_is_shown_what_would_be_shown() -> None:
+    seen: list[RawFrame] = []
+
+    def check(frame: RawFrame) -> Detections:
+        seen.append(frame)
+        return no_detections()
+
+    shown = shown_of(PERSON, check=check)
+    np.testing.assert_array_equal(seen[0].i420, shown[0].i420)
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    redactor = Redactor()
-    random = np.random.default_rng(7)
-    for number in range(30):
-        corners = random.random((200, 2)) * 0.9
+    redactor = Redactor(nothing_left)
+    chance = np.random.default_rng(7)
+    for number in range(20):
+        corners = chance.random((REGIONS_MAX, 2)) * 0.9
         found = detections_of(*[(Label.PERSON, (x, y, x + 0.01, y + 0.01)) for x, y in corners])
-        redactor.redact(noise(number), found)
-        assert len(redactor._held) <= REGIONS_MAX + 200
+        redactor.redact(texture(number), (found,))
+    assert len(redactor._hold._paths) <= REGIONS_MAX * (HELD_FRAMES + DELAY_FRAMES + 1)
+    assert len(redactor._waiting) == DELAY_FRAMES
 
 
 @settings(max_examples=60)
@@ -145,8 +290,21 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_wherever_somebody_is_found_nothing_of_what_must_go_is_left(label, corner, size) -> None:
     x1, y1 = corner
     x2, y2 = min(1.0, x1 + size[0]), min(1.0, y1 + size[1])
-    filled = filled_of(Redactor().redact(noise(), detections_of((label, (x1, y1, x2, y2)))).i420)
-    top = y1 + 0.4 * (y2 - y1) if label in {Label.CAR, Label.BUS, Label.TRUCK} else y1
-    rows = slice(int(top * HEIGHT), int(np.ceil(y2 * HEIGHT)))
-    columns = slice(int(x1 * WIDTH), int(np.ceil(x2 * WIDTH)))
-    assert filled[rows, columns].all()
+    shown = shown_of(detections_of((label, (x1, y1, x2, y2))))[0]
+    top = y1 + 0.4 * (y2 - y1) if label in VEHICLES else y1
+    assert is_covered(shown, (x1, top, x2, y2))
+
+
+@settings(max_examples=60)
+@given(cells=st.lists(st.tuples(*[st.integers(0, 40)] * 4), max_size=6), seed=st.integers(0, 9))
+def test_a_fill_leaves_nothing_that_depends_on_what_was_there(cells, seed) -> None:
+    boxes = np.array([(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in cells], np.int64).reshape(-1, 4)
+    one = np.random.default_rng(seed).integers(0, 256, (HEIGHT * 3 // 2, WIDTH), np.uint8)
+    other = one.copy()
+    filled = fill(one, boxes)
+    luma, *colour = planes_of(other)
+    luma[filled.repeat(2, axis=0).repeat(2, axis=1)] ^= 0xFF
+    for plane in colour:
+        plane[filled] ^= 0xFF
+    fill(other, boxes)
+    np.testing.assert_array_equal(one, other)

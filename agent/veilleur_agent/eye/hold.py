@@ -1,0 +1,213 @@
+"""Remember where somebody was, is and will be, so that one frame in which nobody is found uncovers nobody.
+
+    boxes found, frame by frame ─▶ Hold ─▶ boxes to cover at a frame some frames back
+
+        found ──▶ lost:  moves on and grows for HELD_FRAMES      (hold)
+        not yet ──▶ found: moves back and grows for FOUND_AHEAD_FRAMES (back-fill: frames wait to be shown)
+        found ──▶ lost ──▶ found: drawn between the two
+
+Nothing of a picture is kept here. A path is boxes that follow each other; it decides how boxes move and never whether
+they are covered: every box is, whether it follows another or not.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from veilleur_agent.eye.boxes import areas_of, overlaps
+
+Regions = npt.NDArray[np.float64]
+Box = npt.NDArray[np.float64]
+_Sighting = tuple[int, int, Box]
+
+HELD_FRAMES: Final = 5
+"""Frames for which a box is still covered after nothing was found there."""
+FOUND_AHEAD_FRAMES: Final = 5
+"""Frames for which a box is covered before anything is found there."""
+DELAY_FRAMES: Final = 7
+"""Frames that wait to be shown: those, and two more by which to tell how whoever is found moves."""
+GROWTH: Final = 0.05
+"""What a box that is not found grows by on each side with every frame, as a share of its size."""
+FOLLOWED_OVERLAP: Final = 0.3
+"""Overlap from which a box follows another."""
+FOLLOWED_SIZES: Final = 1.0
+"""The same for those that do not overlap enough: distance of the centres, in sizes."""
+ALIKE: Final = 1.6
+"""Ratio of sizes up to which a box may follow another by distance."""
+SHIFT_SIZES: Final = 1.5
+"""How far a box that is not found moves at most, in sizes: a wrong path must not cover the street."""
+STEP_MS_MAX: Final = 2000
+"""Time between frames beyond which nobody knows how anything moved."""
+SPEED_OVER: Final = 3
+"""Sightings over which a speed is taken: boxes flicker by more than a person walks in one frame."""
+SIZE_MIN: Final = 1e-6
+
+
+@dataclass(slots=True)
+class _Path:
+    """Boxes that follow each other: position of the frame, its time, the box; bounded by what ``Hold`` still shows."""
+
+    seen: deque[_Sighting] = field(default_factory=lambda: deque(maxlen=HELD_FRAMES + DELAY_FRAMES + 1))
+
+    def at(self, position: int, at_ms: int, growth: float) -> Box | None:
+        """Return what to cover of it at a frame, None when it is too far from every sighting."""
+        before = [one for one in self.seen if one[0] <= position]
+        after = [one for one in self.seen if one[0] > position]
+        if before and before[-1][0] == position:
+            return self._steadied(before, after)
+        last = before[-1] if before and position - before[-1][0] <= HELD_FRAMES else None
+        following = after[0] if after and after[0][0] - position <= FOUND_AHEAD_FRAMES else None
+        if last is not None and following is not None:
+            share = (position - last[0]) / (following[0] - last[0])
+            between = last[2] + (following[2] - last[2]) * share
+            return _grown(between, growth * min(position - last[0], following[0] - position))
+        if last is not None:
+            return _carried(last, _speed_of(before[-SPEED_OVER:]), at_ms, growth * (position - last[0]))
+        if following is not None:
+            return _carried(following, _speed_of(after[:SPEED_OVER]), at_ms, growth * (following[0] - position))
+        return None
+
+    @staticmethod
+    def _steadied(before: Sequence[_Sighting], after: Sequence[_Sighting]) -> Box:
+        """Return the box of the last one of ``before``, and what its two neighbours say of that moment with it."""
+        box = before[-1][2]
+        if len(before) < 2 or not after or after[0][0] - before[-2][0] != 2:  # noqa: PLR2004  # the frames beside it
+            return box
+        between = (before[-2][2] + after[0][2]) / 2
+        return np.concatenate([np.minimum(box, between)[:2], np.maximum(box, between)[2:]])
+
+
+class Hold:
+    """What to cover of one camera's frames; remembers boxes of ``HELD_FRAMES + DELAY_FRAMES`` frames.
+
+    Args:
+        boxes_max: Most boxes taken from one frame; what is beyond it is the caller's to refuse.
+        growth: What a box that is not found grows by on each side with every frame, as a share of its size.
+        sightings_min: Boxes that follow each other before any of them is covered: 2 leaves out what flickers once.
+    """
+
+    def __init__(self, boxes_max: int, *, growth: float = GROWTH, sightings_min: int = 1) -> None:
+        self._boxes_max = boxes_max
+        self._growth = growth
+        self._sightings_min = sightings_min
+        self._paths: list[_Path] = []
+        self._position = -1
+
+    def add(self, at_ms: int, found: Regions) -> None:
+        """Take in the boxes of the next frame.
+
+        Args:
+            at_ms: Its time.
+            found: float64, shape ``(n, 4)``, ``x1, y1, x2, y2``, fractions of the frame, each with an area.
+
+        Raises:
+            ValueError: More boxes than ``boxes_max``.
+        """
+        if len(found) > self._boxes_max:
+            raise ValueError(f"{len(found)} boxes in one frame, more than {self._boxes_max}")
+        self._position += 1
+        oldest = self._position - HELD_FRAMES - DELAY_FRAMES
+        self._paths = [path for path in self._paths if path.seen[-1][0] >= oldest]
+        free = set(range(len(found)))
+        for path, number in self._followed(at_ms, found):
+            path.seen.append((self._position, at_ms, found[number]))
+            free.discard(number)
+        for number in sorted(free):
+            path = _Path()
+            path.seen.append((self._position, at_ms, found[number]))
+            self._paths.append(path)
+
+    def at(self, back: int, at_ms: int) -> Regions:
+        """Return what to cover at an earlier frame.
+
+        Args:
+            back: How many frames before the last one added, 0 to ``DELAY_FRAMES``.
+            at_ms: Its time.
+
+        Returns:
+            float64, shape ``(n, 4)``; may reach over the edges of the frame.
+        """
+        told = [path for path in self._paths if len(path.seen) >= self._sightings_min]
+        covered = [box for path in told if (box := path.at(self._position - back, at_ms, self._growth)) is not None]
+        return np.array(covered, np.float64).reshape(-1, 4)
+
+    def _followed(self, at_ms: int, found: Regions) -> list[tuple[_Path, int]]:
+        """Pair paths with the boxes that follow them, the likeliest first, each once."""
+        alive = [path for path in self._paths if self._position - path.seen[-1][0] <= HELD_FRAMES]
+        if not alive or not len(found):
+            return []
+        expected = np.array([_moved(path, at_ms) for path in alive])
+        likeness = _likeness_of(expected, found)
+        pairs: list[tuple[_Path, int]] = []
+        taken_paths, taken_boxes = set[int](), set[int]()
+        for flat in np.argsort(-likeness, axis=None, kind="stable").tolist():
+            one, other = divmod(flat, len(found))
+            if likeness[one, other] <= 0.0:
+                break
+            if one not in taken_paths and other not in taken_boxes:
+                taken_paths.add(one)
+                taken_boxes.add(other)
+                pairs.append((alive[one], other))
+        return pairs
+
+
+def _likeness_of(expected: Regions, found: Regions) -> Regions:
+    """How likely each box follows each expected one: 1-2 by overlap, 0-1 by distance, 0 not at all."""
+    shared = overlaps(expected, found)
+    sizes, others = np.sqrt(areas_of(expected))[:, None], np.sqrt(areas_of(found))[None, :]
+    apart = np.linalg.norm(_centres(expected)[:, None, :] - _centres(found)[None, :, :], axis=2)
+    near = 1.0 - apart / (FOLLOWED_SIZES * np.maximum(sizes, SIZE_MIN))
+    alike = np.maximum(sizes, others) <= ALIKE * np.minimum(sizes, others)
+    likeness: Regions = np.where(shared >= FOLLOWED_OVERLAP, 1.0 + shared, np.where(alike, near, 0.0))
+    return likeness
+
+
+def _moved(path: _Path, at_ms: int) -> Box:
+    _, seen_ms, box = path.seen[-1]
+    return box + _shift_of(box, _speed_of(list(path.seen)[-SPEED_OVER:]), at_ms - seen_ms)
+
+
+def _speed_of(seen: list[_Sighting]) -> Box:
+    """Speed of the centre, fractions of the frame per millisecond, shape ``(2,)``; 0 when unknown."""
+    (_, first_ms, first), (_, last_ms, last) = seen[0], seen[-1]
+    if not 0 < last_ms - first_ms <= STEP_MS_MAX:
+        return np.zeros(2)
+    way: Box = (_centre(last) - _centre(first)) / (last_ms - first_ms)
+    return way
+
+
+def _shift_of(box: Box, speed: Box, after_ms: int) -> Box:
+    if abs(after_ms) > STEP_MS_MAX:
+        return np.zeros(4)
+    reach = SHIFT_SIZES * float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+    way = speed * after_ms
+    length = float(np.hypot(*way))
+    shift: Box = np.tile(way * min(1.0, reach / length) if length > 0.0 else way, 2)
+    return shift
+
+
+def _carried(seen: _Sighting, speed: Box, at_ms: int, growth: float) -> Box:
+    """Return what covers somebody who has stayed where they were, walked on, or anything between."""
+    _, seen_ms, box = seen
+    shift = _shift_of(box, speed, at_ms - seen_ms)
+    grown = _grown(box, growth)
+    return np.concatenate([np.minimum(grown, grown + shift)[:2], np.maximum(grown, grown + shift)[2:]])
+
+
+def _grown(box: Box, share: float) -> Box:
+    growth = (box[2:] - box[:2]) * share
+    return np.concatenate([box[:2] - growth, box[2:] + growth])
+
+
+def _centre(box: Box) -> Box:
+    centre: Box = (box[:2] + box[2:]) / 2
+    return centre
+
+
+def _centres(boxes: Regions) -> Regions:
+    centres: Regions = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return centres

@@ -1,0 +1,161 @@
+"""What is covered beyond what is found: before, after and between sightings."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from veilleur_agent.eye.hold import (
+    DELAY_FRAMES,
+    FOUND_AHEAD_FRAMES,
+    GROWTH,
+    HELD_FRAMES,
+    SHIFT_SIZES,
+    Hold,
+    Regions,
+)
+
+PERIOD_MS = 200
+EMPTY = np.empty((0, 4))
+
+
+def box_at(x: float, y: float = 0.5, width: float = 0.1, height: float = 0.2) -> Regions:
+    """One box around a centre."""
+    return np.array([[x - width / 2, y - height / 2, x + width / 2, y + height / 2]])
+
+
+def covered_by(hold: Hold, frames: list[Regions], period_ms: int = PERIOD_MS) -> list[Regions]:
+    """What is covered in each frame when it is shown: ``DELAY_FRAMES`` later, or at the end."""
+    covered: list[Regions] = []
+    for number, found in enumerate(frames):
+        hold.add(number * period_ms, found)
+        if number >= DELAY_FRAMES:
+            covered.append(hold.at(DELAY_FRAMES, (number - DELAY_FRAMES) * period_ms))
+    last = len(frames) - 1
+    waiting = range(max(0, len(frames) - DELAY_FRAMES), len(frames))
+    return covered + [hold.at(last - number, number * period_ms) for number in waiting]
+
+
+def holds(covered: Regions, box: Regions) -> bool:
+    return bool(
+        ((covered[:, :2] <= box[0, :2] + 1e-9).all(axis=1) & (covered[:, 2:] >= box[0, 2:] - 1e-9).all(axis=1)).any()
+    )
+
+
+def test_what_is_found_once_is_covered_for_as_long_before_and_after() -> None:
+    frames = [EMPTY] * 10 + [box_at(0.5)] + [EMPTY] * 10
+    covered = covered_by(Hold(10), frames)
+    assert [len(one) for one in covered] == [int(10 - FOUND_AHEAD_FRAMES <= n <= 10 + HELD_FRAMES) for n in range(21)]
+    assert all(holds(one, box_at(0.5)) for one in covered[10 - FOUND_AHEAD_FRAMES : 11 + HELD_FRAMES])
+
+
+def test_what_is_not_found_grows_with_every_frame() -> None:
+    widths = [one[0, 2] - one[0, 0] for one in covered_by(Hold(10), [box_at(0.5)] + [EMPTY] * HELD_FRAMES)]
+    assert widths == pytest.approx([0.1 * (1 + 2 * GROWTH * n) for n in range(HELD_FRAMES + 1)])
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.01, 0.03, -0.02])
+def test_who_is_lost_is_covered_where_they_would_be_and_where_they_were(speed) -> None:
+    frames = [box_at(0.5 + speed * n) for n in range(5)] + [EMPTY] * HELD_FRAMES
+    covered = covered_by(Hold(10), frames)
+    for number in range(5, 5 + HELD_FRAMES):
+        assert holds(covered[number], box_at(0.5 + speed * number))
+        assert holds(covered[number], box_at(0.5 + speed * 4))
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.01, 0.03, -0.02])
+def test_who_is_found_is_covered_where_they_came_from(speed) -> None:
+    walk = [box_at(0.5 + speed * n) for n in range(FOUND_AHEAD_FRAMES + 6)]
+    covered = covered_by(Hold(10), [EMPTY] * FOUND_AHEAD_FRAMES + walk[FOUND_AHEAD_FRAMES:])
+    assert all(holds(one, box) for one, box in zip(covered, walk, strict=True))
+
+
+def test_between_two_sightings_the_way_is_covered() -> None:
+    walk = [box_at(0.3 + 0.02 * n) for n in range(HELD_FRAMES + FOUND_AHEAD_FRAMES + 4)]
+    gap = set(range(2, 2 + HELD_FRAMES + FOUND_AHEAD_FRAMES))
+    covered = covered_by(Hold(10), [EMPTY if n in gap else box for n, box in enumerate(walk)])
+    assert all(holds(one, box) for one, box in zip(covered, walk, strict=True))
+
+
+def test_a_box_too_small_for_one_frame_is_steadied_by_those_beside_it() -> None:
+    frames = [box_at(0.5), box_at(0.5), box_at(0.5, 0.55, height=0.1), box_at(0.5), box_at(0.5)]
+    assert all(holds(one, box_at(0.5)) for one in covered_by(Hold(10), frames))
+
+
+def test_two_who_cross_are_both_covered_all_the_way() -> None:
+    walks = [[box_at(0.2 + 0.02 * n), box_at(0.8 - 0.02 * n)] for n in range(30)]
+    hidden = set(range(12, 16))
+    covered = covered_by(Hold(10), [np.concatenate(pair[: 1 if n in hidden else 2]) for n, pair in enumerate(walks)])
+    for one, pair in zip(covered, walks, strict=True):
+        assert all(holds(one, box) for box in pair)
+
+
+def test_who_walks_leaves_no_trail_while_found() -> None:
+    covered = covered_by(Hold(10), [box_at(0.1 + 0.02 * n) for n in range(30)])
+    assert [len(one) for one in covered] == [1] * 30
+    assert max(one[0, 2] - one[0, 0] for one in covered) < 0.11
+
+
+def test_a_wrong_path_covers_no_street() -> None:
+    frames = [box_at(0.2, width=0.05, height=0.05), box_at(0.245, width=0.05, height=0.05)] + [EMPTY] * HELD_FRAMES
+    covered = covered_by(Hold(10), frames)
+    widest = max(one[:, 2].max() - one[:, 0].min() for one in covered)
+    assert widest <= 0.05 * (1 + SHIFT_SIZES + 2 * GROWTH * HELD_FRAMES) + 0.05
+
+
+def test_what_flickers_once_is_left_when_two_sightings_are_asked_for() -> None:
+    once = covered_by(Hold(10, sightings_min=2), [EMPTY] * 3 + [box_at(0.5)] + [EMPTY] * 9)
+    twice = covered_by(Hold(10, sightings_min=2), [EMPTY] * 3 + [box_at(0.5)] * 2 + [EMPTY] * 9)
+    assert all(len(one) == 0 for one in once)
+    assert all(holds(one, box_at(0.5)) for one in twice[:10])
+
+
+@pytest.mark.parametrize("period_ms", [0, -200, 3_600_000])
+def test_time_that_stands_still_runs_back_or_jumps_moves_nothing(period_ms) -> None:
+    frames = [box_at(0.3), box_at(0.33), EMPTY, EMPTY]
+    covered = covered_by(Hold(10), frames, period_ms)
+    assert holds(covered[2], box_at(0.33))
+    assert covered[2][0, 2] == pytest.approx(0.33 + 0.05 * (1 + 2 * GROWTH))
+
+
+def test_more_boxes_than_the_bound_are_refused() -> None:
+    hold = Hold(3)
+    with pytest.raises(ValueError, match="4 boxes in one frame, more than 3"):
+        hold.add(0, np.concatenate([box_at(0.1 * n) for n in range(1, 5)]))
+
+
+def test_paths_end_when_no_frame_that_waits_can_need_them() -> None:
+    hold = Hold(3)
+    hold.add(0, box_at(0.5))
+    for number in range(1, HELD_FRAMES + DELAY_FRAMES + 2):
+        hold.add(number * PERIOD_MS, EMPTY)
+    assert hold._paths == []
+
+
+sightings = st.lists(
+    st.lists(
+        st.builds(
+            lambda x, y, w, h: [x, y, x + w, y + h],
+            st.floats(0, 0.9),
+            st.floats(0, 0.9),
+            st.floats(0.01, 0.3),
+            st.floats(0.01, 0.3),
+        ),
+        max_size=4,
+    ),
+    min_size=1,
+    max_size=16,
+)
+
+
+@settings(max_examples=150)
+@given(found=sightings)
+def test_whatever_is_found_is_covered_in_its_frame_and_those_around_it(found) -> None:
+    frames = [np.array(boxes, np.float64).reshape(-1, 4) for boxes in found]
+    covered = covered_by(Hold(8), frames)
+    for number, boxes in enumerate(frames):
+        for box in boxes:
+            assert holds(covered[number], box[None])
+    for number, one in enumerate(covered):
+        near = frames[max(0, number - HELD_FRAMES) : number + FOUND_AHEAD_FRAMES + 1]
+        assert (len(one) > 0) == any(len(boxes) for boxes in near)

@@ -1,0 +1,168 @@
+"""A preview shows every analysed frame once, filled, with what was counted at that very frame."""
+
+from contextlib import suppress
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from eye_builders import a_clip, a_frame, a_street, sprite_package, white_faces_package, with_sprite
+from veilleur_agent.eye.clips import LINE_COLOUR
+from veilleur_agent.eye.count import CountRejectedError, count_source, lines_of
+from veilleur_agent.eye.detect import Detector, DetectorFailedError
+from veilleur_agent.eye.preview import Preview
+from veilleur_agent.eye.records import RawFrame, Tracks
+from veilleur_contracts.messages import Direction, Label
+from veilleur_models.sprite import PALETTE
+
+MIDDLE = lines_of(["kerb:0.5,0.95:0.5,0.05"])
+RED = np.array(PALETTE[Label.PERSON], np.int16)
+
+
+def a_day() -> np.ndarray:
+    """A street under a bright sky: flatter ones are filled whole."""
+    picture = a_street()
+    picture[:90] += 80
+    return picture
+
+
+def a_day_walk(steps: int) -> list[np.ndarray]:
+    places = (0.08 + 0.84 * step / (steps - 1) for step in range(steps))
+    return [with_sprite(a_day(), Label.PERSON, (x - 0.03, 0.4, x + 0.03, 0.7)) for x in places]
+
+
+def pictures_of(path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
+def reds_of(picture: np.ndarray) -> int:
+    """Pixels that still show the person's own colour."""
+    return int((np.abs(picture.astype(np.int16) - RED).max(axis=2) < 40).sum())
+
+
+def test_nobody_is_left_in_any_picture(tmp_path) -> None:
+    clip = a_clip(tmp_path / "walk.mp4", a_day_walk(40))
+    assert min(reds_of(picture) for picture in pictures_of(clip)[2:-2]) > 1000
+    count_source(str(clip), MIDDLE, sprite_package(), preview=tmp_path / "out.mp4", faces=white_faces_package())
+    shown = pictures_of(tmp_path / "out.mp4")
+    assert len(shown) == 20
+    assert max(reds_of(picture) for picture in shown) == 0
+    assert min(np.abs(picture[300:, :250].astype(int) - a_day()[300:, :250]).max() for picture in shown) < 30
+
+
+def test_a_face_nobody_belongs_to_is_filled(tmp_path) -> None:
+    pictures = []
+    for _ in range(20):
+        picture = a_day()
+        cv2.circle(picture, (200, 120), 9, (250, 250, 250), -1)
+        pictures.append(picture)
+    clip = a_clip(tmp_path / "face.mp4", pictures)
+    count_source(str(clip), MIDDLE, sprite_package(), preview=tmp_path / "out.mp4", faces=white_faces_package())
+    for picture in pictures_of(tmp_path / "out.mp4"):
+        assert picture[108:132, 188:212].max() < 150
+        assert np.abs(picture[300:380, 40:280].astype(int) - a_day()[300:380, 40:280]).mean() < 6
+
+
+def test_lines_and_tracks_are_drawn_on_the_frame_they_belong_to(tmp_path) -> None:
+    package = sprite_package()
+    out = tmp_path / "out.mp4"
+    with (
+        Detector(package) as people,
+        Detector(white_faces_package()) as faces,
+        Preview(out, lines_of(["far:0.97,0.95:0.97,0.7"]), people, faces) as preview,
+    ):
+        for number in range(15):
+            left = 0.1 + 0.05 * number
+            frame = a_frame(a_day(), number=number, at_ms=number * 200)
+            preview.show(frame, people.detect(frame), track_at((left, 0.3, left + 0.04, 0.5)), totals(number))
+        preview.close()
+    shown = pictures_of(tmp_path / "out.mp4")
+    assert len(shown) == 15
+    for number, picture in enumerate(shown):
+        marks = np.abs(picture.astype(np.int16) - (80, 80, 255)).max(axis=2) < 90
+        columns = np.nonzero(marks[118:190].sum(axis=0) > 5)[0]
+        assert abs(columns.min() / 640 - (0.1 + 0.05 * number)) < 0.01
+        assert (np.abs(picture.astype(np.int16) - LINE_COLOUR).max(axis=2) < 90).any()
+
+
+def track_at(box: tuple[float, float, float, float]) -> Tracks:
+    one = np.array([box], np.float32)
+    yes = np.ones(1, np.bool_)
+    return Tracks(np.ones(1, np.int64), one, np.zeros(1, np.int8), yes, yes, one, np.zeros(1, np.int64))
+
+
+def totals(number: int) -> dict[str, dict[Direction, int]]:
+    return {"far": dict.fromkeys(Direction, number)}
+
+
+class FailingFaces(Detector):
+    """A detector of faces that fails on the frames it is told to."""
+
+    def __init__(self, failing: set[int]) -> None:
+        super().__init__(white_faces_package())
+        self._failing = failing
+
+    def begin(self, frame: RawFrame):
+        look = super().begin(frame)
+        if frame.number in self._failing:
+            look._lane._is_begun, begun = False, look._lane._is_begun
+            assert begun
+            look._lane._request.wait()
+        return look
+
+
+def test_a_frame_whose_faces_could_not_be_looked_for_is_filled_whole(tmp_path) -> None:
+    street = with_sprite(a_day(), Label.CAR, (0.2, 0.4, 0.4, 0.6))
+    with Detector(sprite_package()) as people, FailingFaces({7}) as faces:
+        with pytest.raises(DetectorFailedError):
+            faces.detect(a_frame(street, number=7))
+        with Preview(tmp_path / "out.mp4", (), people, faces) as preview:
+            for number in range(12):
+                frame = a_frame(street, number=number, at_ms=number * 200)
+                preview.show(frame, people.detect(frame), NOBODY, {})
+            preview.close()
+    spread = [float(picture.std()) for picture in pictures_of(tmp_path / "out.mp4")]
+    assert [number for number, value in enumerate(spread) if value < 1.0] == [7]
+
+
+NOBODY = Tracks(
+    np.empty(0, np.int64),
+    np.empty((0, 4), np.float32),
+    np.empty(0, np.int8),
+    np.empty(0, np.bool_),
+    np.empty(0, np.bool_),
+    np.empty((0, 4), np.float32),
+    np.empty(0, np.int64),
+)
+
+
+def test_a_preview_given_up_leaves_no_file(tmp_path) -> None:
+    with Detector(sprite_package()) as people, Detector(white_faces_package()) as faces:
+        frame = a_frame(a_day())
+        with suppress(ZeroDivisionError), Preview(tmp_path / "out.mp4", (), people, faces) as preview:
+            preview.show(frame, people.detect(frame), NOBODY, {})
+            raise ZeroDivisionError
+        assert faces.detect(frame).boxes.shape == (0, 4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_count_shows_what_was_counted(tmp_path) -> None:
+    clip = a_clip(tmp_path / "walk.mp4", a_day_walk(40))
+
+    def enough(progress) -> None:
+        if progress.frames == 9:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out.mp4"
+    wish = {"preview": out, "faces": white_faces_package(), "progress": enough}
+    assert count_source(str(clip), MIDDLE, sprite_package(), **wish).report.frames == 9
+    assert len(pictures_of(out)) == 9
+
+
+def test_a_preview_without_a_model_of_faces_is_refused(tmp_path) -> None:
+    clip = a_clip(tmp_path / "walk.mp4", a_day_walk(4))
+    with pytest.raises(CountRejectedError, match="faces"):
+        count_source(str(clip), MIDDLE, sprite_package(), preview=tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
