@@ -102,6 +102,31 @@ def test_a_camera_that_was_covered_from_the_start_is_blind(street) -> None:
     assert watching.view is View.COVERED
 
 
+GREY = np.full((HEIGHT, WIDTH), 120.0)
+GLOW = 120 - np.hypot(*(np.mgrid[0:HEIGHT, 0:WIDTH] - np.array([150, 300])[:, None, None])) / 6
+
+
+@pytest.mark.parametrize(
+    ("luma", "noise", "is_blind"),
+    [
+        pytest.param(GREY, 0, True, id="covered-without-noise"),
+        pytest.param(GREY, 2, True, id="covered"),
+        pytest.param(GREY, 14, True, id="covered-in-the-dark-with-much-gain"),
+        pytest.param(GLOW, 2, True, id="covered-with-light-falling-through"),
+        pytest.param(None, 14, False, id="a-street-with-much-gain"),
+        pytest.param(None, 1, False, id="a-street-in-fog"),
+    ],
+)
+def test_tells_a_cover_from_a_street_whatever_the_noise(street, luma, noise, is_blind) -> None:
+    contrast = 0.1 if noise < 10 else 1.0
+    shown = 120 + (street.astype(np.float64) - 120) * contrast if luma is None else luma
+    grain = np.random.default_rng(1).normal(0, noise, shown.shape)
+    watching = ViewWatch()
+    noisy = np.clip(shown + grain, 0, 255).astype(np.uint8)
+    watching.observe(RawFrame("parvis", 0, T0, np.concatenate([noisy, CHROMA])), NOBODY)
+    assert watching.blind is is_blind
+
+
 def test_traffic_is_not_taken_for_scenery(street) -> None:
     """A lorry that fills half the view and leaves does not move it."""
     watching = ViewWatch()
