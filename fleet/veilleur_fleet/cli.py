@@ -14,6 +14,7 @@ from veilleur_fleet import app as fleet_app
 from veilleur_fleet.audit import audit_app
 from veilleur_fleet.feeds.command import export_app
 from veilleur_fleet.policy import policy_app
+from veilleur_fleet.quarantine import quarantine_app
 from veilleur_fleet.settings import Settings
 
 _EXAMPLES = """
@@ -33,6 +34,7 @@ cli = typer.Typer(
 )
 cli.add_typer(policy_app, name="policy")
 cli.add_typer(audit_app, name="audit")
+cli.add_typer(quarantine_app, name="quarantine")
 cli.add_typer(export_app, name="export")
 
 

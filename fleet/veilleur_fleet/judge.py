@@ -98,6 +98,11 @@ def judge(payload: bytes, channel: Up) -> Judged:
     return _judge_at_once(payload, channel) or _judge_one_by_one(payload, channel)
 
 
+def judge_record(data: bytes, kind: MessageClass) -> AnyRecord | Refusal:
+    """Read one record that stands in a stream of ``kind``, or say why it cannot be stored."""
+    return _read(data, _ALLOWED[kind])
+
+
 def _judge_at_once(payload: bytes, channel: Up) -> Judged | None:
     """Read a batch with nothing wrong and no Gap in it; None for any other, which is then looked at closely.
 

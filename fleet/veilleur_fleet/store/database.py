@@ -74,6 +74,18 @@ def open_database(folder: Path, clock: Clock) -> Database:
     return Database(writer, _readers_of(path), fleet_id, lock)
 
 
+def open_readers(folder: Path) -> sa.Engine:
+    """Open the database in ``folder`` to read beside a fleet that may be running on it.
+
+    Raises:
+        StoreRejectedError: There is none.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise StoreRejectedError(f"there is no fleet's database in {folder}: give its folder with --data")
+    return _readers_of(path)
+
+
 def _lock_of(folder: Path) -> IO[bytes]:
     try:
         folder.mkdir(parents=True, exist_ok=True)

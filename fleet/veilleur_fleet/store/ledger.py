@@ -7,7 +7,7 @@ There is one Ledger on a database at a time (``database`` holds a lock for it): 
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.judge import Entry, EnvelopeRejectedError, Judged, judge
 from veilleur_fleet.store.cameras import WINDOW_COLUMNS
 from veilleur_fleet.store.quarantine import Refused
+from veilleur_fleet.store.replay import Kept, Replayed, entry_of, is_readable, kept_after
 from veilleur_fleet.store.rows import Insert
 from veilleur_fleet.store.shelves import Put, Shelves
 from veilleur_fleet.store.streams import Held, TooManyHolesError
@@ -57,11 +58,36 @@ class Ledger:
         Raises:
             StoreUnavailableError: The database did not take them; nothing is kept and nothing may be acknowledged.
         """
+
+        def deliver(work: Work) -> None:
+            for delivery in deliveries:
+                self._deliver(work, delivery)
+
+        return self._commit(deliver)
+
+    def replay(self, after: int) -> Replayed:
+        """Judge the next rows of quarantine after the key ``after`` again, and store what can be stored today.
+
+        Raises:
+            StoreUnavailableError: The database did not take it; quarantine is as it was.
+        """
+        done = Replayed(last=after)
+
+        def again(work: Work) -> None:
+            for kept in kept_after(self._cursor, after):
+                accepted = self._again(work, kept) if kept.stream is None else self._record_again(work, kept)
+                done.judged, done.accepted, done.last = done.judged + 1, done.accepted + accepted, kept.quarantine_no
+            work.heard.clear()  # no box has spoken
+
+        done.stored = self._commit(again).records.total()
+        return done
+
+    def _commit(self, fill: Callable[[Work], None]) -> Stored:
+        """Do ``fill`` and write what it comes to, in one transaction; see ``store``."""
         work = Work()
         try:
             self._cursor.execute("BEGIN IMMEDIATE")
-            for delivery in deliveries:
-                self._deliver(work, delivery)
+            fill(work)
             self._resolve(work)
             self._write(work)
             self._cursor.execute("COMMIT")
@@ -123,6 +149,45 @@ class Ledger:
             self._shelves.refuse_envelope(work, box, _refused(delivery, reason))
         if box is not None and batch is not None and batch.entries:
             self._take(work, Place(box, batch.stream, delivery.topic, delivery.received_ms), batch)
+
+    def _again(self, work: Work, kept: Kept) -> bool:
+        """Deliver a whole message that was refused once more; tell whether it was taken, and left quarantine."""
+        before = (work.stored.envelopes_refused, work.stored.held_back)
+        if not is_readable(kept):
+            return False
+        self._deliver(work, Delivery(kept.topic, kept.raw, kept.received_ms))
+        if (work.stored.envelopes_refused, work.stored.held_back) != before:
+            self._shelves.quarantine.count(kept.quarantine_no, kept.times)  # it did not come once more
+            return False
+        self._leave_quarantine(work, kept)
+        return True
+
+    def _record_again(self, work: Work, kept: Kept) -> bool:
+        """Put away a record that was refused; its number is held already, and now stands for something."""
+        entry = entry_of(kept)
+        if entry is None or kept.box is None or kept.stream is None:
+            return False
+        box = self._shelves.boxes.known(kept.box)
+        place, kept_bytes = Place(box, kept.stream, kept.topic, kept.received_ms), box.quarantined_bytes
+        self._cursor.execute("SAVEPOINT again")
+        self._leave_quarantine(work, kept)
+        put = self._shelves.put(work, place, entry, self._next_position(box.shard))
+        if put in {Put.REFUSED, Put.NOT_TAKEN}:
+            self._cursor.execute("ROLLBACK TO again")
+            box.quarantined_bytes = kept_bytes
+            return False
+        stream = self._touch(work, place)
+        self._given_out(work, box.shard, int(put is Put.STORED))
+        stream.stored += put is Put.STORED
+        stream.refused -= 1
+        work.count(kept.stream, int(put is Put.STORED))
+        return True
+
+    def _leave_quarantine(self, work: Work, kept: Kept) -> None:
+        self._shelves.quarantine.forget(kept.quarantine_no)
+        if kept.box is not None:
+            self._shelves.boxes.known(kept.box).quarantined_bytes -= len(kept.raw)
+            work.bounds_moved.add(kept.box)
 
     def _take(self, work: Work, place: Place, batch: Judged) -> None:
         """Store what is new of ``batch``, and move the stream's mark over it."""

@@ -70,6 +70,14 @@ class Quarantine:
             box.quarantined_bytes += len(raw)
         return True
 
+    def count(self, quarantine_no: int, times: int) -> None:
+        """Write how often a refused message came."""
+        self._cursor.execute("UPDATE quarantine SET times = ? WHERE quarantine_no = ?", (times, quarantine_no))
+
+    def forget(self, quarantine_no: int) -> None:
+        """Delete a row; the caller moves the box's ``quarantined_bytes``."""
+        self._cursor.execute("DELETE FROM quarantine WHERE quarantine_no = ?", (quarantine_no,))
+
     def _strangers(self) -> int:
         found = self._cursor.execute("SELECT count(*) FROM quarantine WHERE box_no IS NULL").fetchone()
         return int(found[0])
