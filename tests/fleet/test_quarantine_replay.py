@@ -136,6 +136,27 @@ def test_a_context_that_was_refused_lets_its_waiting_windows_in(old_fleet, held,
     assert after["boxes"] == [("gare-01", NOW_MS, 0, 0)]
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before-the-fleet-starts", "after-newer-ones-came"])
+def test_a_replayed_context_or_birth_does_not_replace_a_newer_one(old_fleet, command, tmp_path, clock, late) -> None:
+    box, at_s = Box(), NOW_MS // 1000
+    first, newer = context(insee="30189"), context(insee="30258")
+    births = [m.Birth(at_s + n, f"0.{n}.0", m.CONTRACT_REVISION, "bench") for n in (1, 2)]
+    old_fleet(box.says(first), box.says(births[0]), newer=(m.Context, m.Birth))
+    if late:
+        with open_database(tmp_path / "data", clock) as database:
+            ledger = Ledger(database.writer)
+            for said in (box.says(newer), box.says(births[1])):
+                ledger.store([Delivery(said.topic, said.payload, NOW_MS + 60_000)])
+    assert "2 judged again: 2 accepted, 0 still refused; 2 records stored" in command("replay").stdout
+    with open_database(tmp_path / "data", clock) as database:
+        in_force = database.writer.execute("SELECT insee, context FROM cameras").fetchall()
+        agent = database.writer.execute("SELECT agent FROM boxes").fetchall()
+        assert database.writer.execute("SELECT count(*) FROM contexts").fetchone() == (1 + late,)
+    expected = newer if late else first
+    assert in_force == [(expected.insee, context_number_of(expected))]
+    assert agent == [("0.2.0" if late else "0.1.0",)]
+
+
 def test_a_full_waiting_room_leaves_a_record_in_quarantine(old_fleet, held, command, monkeypatch) -> None:
     old_fleet(Box().says(SPEEDS, SPEEDS))
     before = held()

@@ -76,11 +76,12 @@ class Boxes:
             [(row.quarantined_bytes, row.waiting_rows, row.box_no) for row in rows],
         )
 
-    def born(self, box: BoxRow, birth: Birth) -> None:
-        """Write what the box says of itself."""
+    def born(self, box: BoxRow, birth: Birth, *, again: bool) -> None:
+        """Write what the box says of itself; ``again``, only if it has not said something newer since."""
         self._cursor.execute(
-            "UPDATE boxes SET born_s = ?, agent = ?, contract_revision = ?, profile = ? WHERE box_no = ?",
-            (birth.at_s, birth.agent, birth.contract_revision, birth.profile, box.box_no),
+            "UPDATE boxes SET born_s = ?, agent = ?, contract_revision = ?, profile = ? WHERE box_no = ?"
+            " AND NOT (? AND coalesce(born_s > ?, 0))",
+            (birth.at_s, birth.agent, birth.contract_revision, birth.profile, box.box_no, again, birth.at_s),
         )
 
     def _read(self, box: str) -> BoxRow | None:

@@ -136,8 +136,11 @@ class Cameras:
             known = self._remember(box_no, number, found[0], found[1])
         return known
 
-    def learn(self, box: BoxRow, context: Context, raw: bytes, received_ms: int) -> str | None:
-        """Take in a Context; return why it is refused, or None."""
+    def learn(self, box: BoxRow, context: Context, raw: bytes, received_ms: int, *, again: bool) -> str | None:
+        """Take in a Context; return why it is refused, or None.
+
+        It is in force from now on; when it comes ``again``, only if its camera has been given no newer one since.
+        """
         number = context_number_of(context)
         held = self._cursor.execute(
             "SELECT raw FROM contexts WHERE box_no = ? AND number = ?", (box.box_no, number)
@@ -153,16 +156,8 @@ class Cameras:
             return "this box has named too many cameras"
         if self._lines_after(camera_no, context.lines) > LINES_PER_CAMERA_MAX:
             return "this camera has had too many lines"
-        self._cursor.execute(
-            # what was validated under another Context says nothing of this one
-            "DELETE FROM validations WHERE camera_no = (SELECT camera_no FROM cameras WHERE camera_no = ?"
-            " AND context IS NOT ?)",
-            (camera_no, number),
-        )
-        self._cursor.execute(
-            "UPDATE cameras SET box_no = ?, insee = ?, counted = ?, context = ? WHERE camera_no = ?",
-            (box.box_no, context.insee, _bits_of(context.labels), number, camera_no),
-        )
+        if not (again and self._has_newer(box, camera_no, received_ms)):
+            self._put_in_force(box, context, number, camera_no)
         self._cursor.executemany(
             "INSERT INTO lines (camera_no, line) VALUES (?, ?) ON CONFLICT DO NOTHING",
             [(camera_no, line) for line in context.lines],
@@ -224,6 +219,22 @@ class Cameras:
         """Delete the history of health received before; return how many rows went."""
         self._cursor.execute("DELETE FROM camera_health WHERE received_ms < ?", (received_ms,))
         return self._cursor.rowcount
+
+    def _has_newer(self, box: BoxRow, camera_no: int, received_ms: int) -> bool:
+        query = "SELECT 1 FROM contexts WHERE box_no = ? AND camera_no = ? AND received_ms > ?"
+        return self._cursor.execute(query, (box.box_no, camera_no, received_ms)).fetchone() is not None
+
+    def _put_in_force(self, box: BoxRow, context: Context, number: int, camera_no: int) -> None:
+        self._cursor.execute(
+            # what was validated under another Context says nothing of this one
+            "DELETE FROM validations WHERE camera_no = (SELECT camera_no FROM cameras WHERE camera_no = ?"
+            " AND context IS NOT ?)",
+            (camera_no, number),
+        )
+        self._cursor.execute(
+            "UPDATE cameras SET box_no = ?, insee = ?, counted = ?, context = ? WHERE camera_no = ?",
+            (box.box_no, context.insee, _bits_of(context.labels), number, camera_no),
+        )
 
     def _camera(self, box: BoxRow, camera: str) -> int | None:
         """Return the key of ``camera``, made if it is new; None when its box has named too many."""

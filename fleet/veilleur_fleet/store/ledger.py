@@ -168,7 +168,8 @@ class Ledger:
         if entry is None or kept.box is None or kept.stream is None:
             return False
         box = self._shelves.boxes.known(kept.box)
-        place, kept_bytes = Place(box, kept.stream, kept.topic, kept.received_ms), box.quarantined_bytes
+        place = Place(box, kept.stream, kept.topic, kept.received_ms, again=True)
+        kept_bytes = box.quarantined_bytes
         self._cursor.execute("SAVEPOINT again")
         self._leave_quarantine(work, kept)
         put = self._shelves.put(work, place, entry, self._next_position(box.shard))

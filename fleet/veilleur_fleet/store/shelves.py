@@ -67,7 +67,7 @@ class Shelves:
             if reason is not None:
                 return self._refuse(work, place, entry, reason)
         elif isinstance(record, Birth):
-            self.boxes.born(place.box, record)
+            self.boxes.born(place.box, record, again=place.again)
         row = (position, place.box.box_no, place.stream, seq, TAG_OF[type(record)], place.received_ms, raw)
         work.records.append(row)
         return Put.STORED
@@ -115,7 +115,7 @@ class Shelves:
             return self.cameras.health(place.box, record, place.received_ms)
         if isinstance(record, ViewAlarm):
             return self.cameras.view(place.box, record, place.received_ms)
-        reason = self.cameras.learn(place.box, record, raw, place.received_ms)
+        reason = self.cameras.learn(place.box, record, raw, place.received_ms, again=place.again)
         if reason is None and place.box.waiting_rows:
             work.learnt.add((place.box.box, context_number_of(record)))
         return reason

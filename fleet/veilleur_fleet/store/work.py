@@ -74,12 +74,21 @@ class StreamRow:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands: its box, its stream, and the message it came in."""
+    """Where a record stands: its box, its stream, and the message it came in.
+
+    Attributes:
+        box: Who said it.
+        stream: The stream.
+        topic: Where the message came.
+        received_ms: When it came.
+        again: Whether it comes out of quarantine, and newer things may have been heard since.
+    """
 
     box: BoxRow
     stream: int
     topic: str
     received_ms: int
+    again: bool = False
 
 
 class Work:
