@@ -12,7 +12,7 @@ from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.errors import RejectedError
 from veilleur_fleet import app as fleet_app
 from veilleur_fleet.audit import audit_app
-from veilleur_fleet.feeds.command import export_app
+from veilleur_fleet.feeds.command import export_app, push_app
 from veilleur_fleet.policy import policy_app
 from veilleur_fleet.quarantine import quarantine_app
 from veilleur_fleet.settings import Settings
@@ -36,6 +36,7 @@ cli.add_typer(policy_app, name="policy")
 cli.add_typer(audit_app, name="audit")
 cli.add_typer(quarantine_app, name="quarantine")
 cli.add_typer(export_app, name="export")
+cli.add_typer(push_app, name="push")
 
 
 @cli.callback()

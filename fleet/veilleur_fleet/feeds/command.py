@@ -1,4 +1,4 @@
-"""``veilleur-fleet export``: write what was counted as files for other people's systems."""
+"""``veilleur-fleet export`` and ``push``: what was counted, as files and as entities for other people's systems."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
+import sqlalchemy as sa
 import typer
 
 from veilleur_contracts.clock import SystemClock
-from veilleur_contracts.errors import RejectedError
+from veilleur_contracts.errors import RejectedError, TransientError
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.feeds import etalab as files
-from veilleur_fleet.feeds.places import read_places
+from veilleur_fleet.feeds.context_broker import ContextBroker
+from veilleur_fleet.feeds.ngsi import entities_at, slots_of
+from veilleur_fleet.feeds.places import Places, read_places
 from veilleur_fleet.feeds.reading import open_readers
-from veilleur_fleet.feeds.series import STEPS, Period
+from veilleur_fleet.feeds.series import STEPS, Period, channels_of
 
 _TIME_CHARACTERS_MAX: Final = 40
 _ETALAB: Final = """
@@ -30,6 +33,23 @@ May run beside the fleet. Only cameras named in places.toml are published; docs/
 export_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Write what was counted as files for other systems."
 )
+_NGSI: Final = """
+[bold]Example[/bold]
+
+  veilleur-fleet push ngsi --data fleet-data --places places.toml --to-broker https://broker.example.org:1026
+      --from 2026-10-01T08:00:00Z --to 2026-10-01T08:15:00Z
+
+Slots are pushed in order, each replacing the one before it: the broker ends up holding the last slot of the period.
+"""
+push_app: Final = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Push what was counted to other systems."
+)
+
+Data = Annotated[Path, typer.Option(help="Folder of the fleet's database.")]
+PlacesFile = Annotated[Path, typer.Option(help="File that says which cameras are published, and where they stand.")]
+Since = Annotated[str, typer.Option("--from", help="Beginning, with its zone, like 2026-10-01T00:00:00Z.")]
+Before = Annotated[str, typer.Option("--to", help="End, not in it.")]
+Step = Annotated[str, typer.Option(help=f"Length of a slot: {', '.join(STEPS)}.")]
 
 
 @export_app.callback()
@@ -40,12 +60,12 @@ def about() -> None:
 @export_app.command(epilog=_ETALAB)
 def etalab(
     *,
-    data: Annotated[Path, typer.Option(help="Folder of the fleet's database.")],
-    places: Annotated[Path, typer.Option(help="File that says which cameras are published, and where they stand.")],
+    data: Data,
+    places: PlacesFile,
     out: Annotated[Path, typer.Option(help="Folder for site.csv, channel.csv and measure.csv.")],
-    since: Annotated[str, typer.Option("--from", help="Beginning, with its zone, like 2026-10-01T00:00:00Z.")],
-    before: Annotated[str, typer.Option("--to", help="End, not in it.")],
-    step: Annotated[str, typer.Option(help=f"Length of a slot: {', '.join(STEPS)}.")] = "hour",
+    since: Since,
+    before: Before,
+    step: Step = "hour",
 ) -> None:
     """Write the three files of etalab's schema-comptage-mobilites 0.2.5."""
     with _told():
@@ -68,6 +88,51 @@ def etalab(
     )
 
 
+@push_app.callback()
+def about_push() -> None:
+    """Push what was counted to other systems."""
+
+
+@push_app.command(epilog=_NGSI)
+def ngsi(
+    *,
+    data: Data,
+    places: PlacesFile,
+    to_broker: Annotated[str, typer.Option(help="http[s]://host:port of an NGSI-LD context broker.")],
+    since: Since,
+    before: Before,
+    step: Step = "window",
+    context: Annotated[list[str] | None, typer.Option(help="Address of a JSON-LD context; may be repeated.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="VEILLEUR_FLEET_NGSI_TOKEN", help="Bearer token; safer in the environment.")
+    ] = None,
+) -> None:
+    """Push TrafficFlowObserved, CrowdFlowObserved and Device entities to a context broker."""
+    with _told():
+        period = Period(_second_of("--from", since), _second_of("--to", before), step)
+        period.check(SystemClock().now_ms() // 1000)
+        published, broker = read_places(places), ContextBroker.parse(to_broker, tuple(context or ()), token)
+        engine = open_readers(data)
+        try:
+            with engine.connect() as connection:
+                pushed = _push(connection, published, period, broker)
+        finally:
+            engine.dispose()
+    typer.echo(f"{pushed} entities pushed")
+
+
+def _push(connection: sa.Connection, places: Places, period: Period, broker: ContextBroker) -> int:
+    """Push camera by camera, and each slot after the one before it; return how many entities that was."""
+    pushed = 0
+    for place in places.place:
+        channels = list(channels_of(connection, place.controller, place.camera, period))
+        for slot in slots_of(channels):
+            entities = list(entities_at(place, places.publisher, channels, slot))
+            broker.push(entities)
+            pushed += len(entities)
+    return pushed
+
+
 def _second_of(name: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text) if len(text) <= _TIME_CHARACTERS_MAX else None
@@ -84,10 +149,10 @@ def _told() -> Iterator[None]:
     """Turn a refusal into one sentence and exit code 1."""
     try:
         yield
-    except RejectedError as error:
+    except (RejectedError, TransientError) as error:
         _fail(str(error))
 
 
 def _fail(sentence: str) -> NoReturn:
-    typer.echo(f"veilleur-fleet export: {sentence}", err=True)
+    typer.echo(f"veilleur-fleet: {sentence}", err=True)
     raise typer.Exit(1)
