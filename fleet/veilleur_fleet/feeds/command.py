@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
+import msgspec
 import sqlalchemy as sa
 import typer
 
@@ -14,10 +15,12 @@ from veilleur_contracts.errors import RejectedError, TransientError
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.feeds import etalab as files
 from veilleur_fleet.feeds.context_broker import ContextBroker
+from veilleur_fleet.feeds.datex import publication
 from veilleur_fleet.feeds.ngsi import entities_at, slots_of
 from veilleur_fleet.feeds.places import Places, read_places
 from veilleur_fleet.feeds.reading import open_readers
 from veilleur_fleet.feeds.series import STEPS, Period, channels_of
+from veilleur_fleet.feeds.slots import DAY_S
 
 _TIME_CHARACTERS_MAX: Final = 40
 _ETALAB: Final = """
@@ -70,7 +73,7 @@ def etalab(
     """Write the three files of etalab's schema-comptage-mobilites 0.2.5."""
     with _told():
         period = Period(_second_of("--from", since), _second_of("--to", before), step)
-        period.check(SystemClock().now_ms() // 1000)
+        period.check(_now_s())
         published = read_places(places)
         engine = open_readers(data)
         try:
@@ -86,6 +89,44 @@ def etalab(
         f"{out}: {exported.sites} sites, {exported.channels} channels, {exported.measures} measures,"
         f" {exported.unknown} of them without a count"
     )
+
+
+@export_app.command()
+def datex(
+    *,
+    data: Data,
+    places: PlacesFile,
+    out: Annotated[Path, typer.Option(help="File to write; replaced when it is whole.")],
+    since: Since,
+    before: Before,
+    step: Step = "window",
+) -> None:
+    """Write a DATEX II v3 MeasuredDataPublication in JSON: vehicles only."""
+    with _told():
+        period, now_s = Period(_second_of("--from", since), _second_of("--to", before), step), _now_s()
+        period.check(now_s)
+        if period.to_s - period.from_s > DAY_S:
+            message = "a DATEX publication holds one day at most: it is written in one piece"
+            raise QueryRejectedError(message)
+        published, engine = read_places(places), open_readers(data)
+        try:
+            with engine.connect() as connection:
+                found = [
+                    (one, list(channels_of(connection, one.controller, one.camera, period))) for one in published.place
+                ]
+            text = msgspec.json.encode(publication(published.publisher, found, now_s))
+            beside = out.with_name(f".{out.name}.part")
+            beside.write_bytes(text)
+            beside.replace(out)
+        except OSError as error:
+            _fail(f"cannot write {out}: {error.strerror}; give a file that can be written with --out")
+        finally:
+            engine.dispose()
+    typer.echo(f"{out}: {len(text)} bytes")
+
+
+def _now_s() -> int:
+    return SystemClock().now_ms() // 1000
 
 
 @push_app.callback()
@@ -110,7 +151,7 @@ def ngsi(
     """Push TrafficFlowObserved, CrowdFlowObserved and Device entities to a context broker."""
     with _told():
         period = Period(_second_of("--from", since), _second_of("--to", before), step)
-        period.check(SystemClock().now_ms() // 1000)
+        period.check(_now_s())
         published, broker = read_places(places), ContextBroker.parse(to_broker, tuple(context or ()), token)
         engine = open_readers(data)
         try:
