@@ -50,6 +50,8 @@ SENTENCES: Final = {
     RefusedReason.SECRETS: "{subject}: its password cannot be read: check that the file of secrets has mode 600, "
     "belongs to the user of the eye, and holds an entry of that name",
     RefusedReason.WINDOW: "{subject}: its windows are shorter than the policy asks for: lengthen site.window_s",
+    RefusedReason.GROUND: "{subject}: the points of its ground fix no plane: veilleur-agent check says which to "
+    "measure again",
     RefusedReason.BENCH: "{subject}: the bench policy holds only for files and the simulator's own streams",
     RefusedReason.SPAWN: "eye or mouth cannot be started: check that the users of VEILLEUR_EYE_UID and "
     "VEILLEUR_MOUTH_UID may read and run the program and Python",

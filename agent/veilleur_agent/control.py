@@ -40,6 +40,7 @@ class RefusedReason(StrEnum):
     SECRETS = "secrets"
     WINDOW = "window"
     BENCH = "bench"
+    GROUND = "ground"
     CONFINEMENT = "confinement"
     SPAWN = "spawn"
     STATE = "state"

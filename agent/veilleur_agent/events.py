@@ -26,6 +26,9 @@ WORD_MAX: Final = 64
 OUTPUT_BUDGET: Final = Budget(rate_bytes_s=256.0, burst_bytes=32_768)
 """What a child may log: 22 MB a day at the very most, of names and numbers."""
 
+WATCHES: Final = ("zones", "objects", "speeds", "ways")
+"""Names of what a camera is watched for besides crossings, as its checkpoint calls them."""
+
 Value = int | bool | str
 Kind = type[int] | type[bool] | type[str] | frozenset[str]
 
@@ -48,9 +51,10 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "camera.state_changed": {"camera": ID, "state": CAMERA_STATES, "reconnects": int},
     "camera.view_changed": {"camera": ID, "is_moved": bool, "is_blind": bool},
     "detector.failed": {"camera": ID, "frames": int},
+    "street.events_dropped": {"camera": ID, "events": int},
     "windows.restored": {"camera": ID},
     "windows.lost": {"camera": ID},
-    "checkpoint.refused": {"what": _words("hold", "windows", "release", "view", "disk")},
+    "checkpoint.refused": {"what": _words("hold", "windows", "release", "view", "disk", *WATCHES)},
     "link.cut": {"reason": _names_of(CutReason)},
     "link.reopened": {},
     "link.full": {"held": int, "bytes": int},

@@ -143,6 +143,10 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the labels counted, in wire order."""
         return tuple(sorted({Label[name.upper()] for name in self.labels}))
 
+    def validated_for(self, label: Label) -> Validated | None:
+        """Return how well ``label`` was counted, None when nobody has measured."""
+        return next((one for name, one in self.validated.items() if Label[name.upper()] is label), None)
+
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose box this is.

@@ -128,7 +128,7 @@ class Eye:
 
     def run(self) -> None:
         """Look, count and say, until box says stop."""
-        self._say([lookout.context for lookout in self._lookouts.values()])
+        self._introduce()
         self._tell("eye.started", cameras=len(self._lookouts), in_flight=self._in_flight, epoch=self._hold.epoch)
         self._obey()  # where the cameras are
         for capture in self._captures.values():
@@ -165,7 +165,7 @@ class Eye:
             self._is_synced = is_synced()
         now_ms = self._clock.now_ms()
         for name, lookout in self._lookouts.items():
-            self._say(lookout.windows_due(now_ms, synced=self._is_synced))
+            self._say(lookout.due(now_ms, synced=self._is_synced))
             capture = self._captures[name]
             counters = capture.counters
             health = lookout.health_due(capture.state, counters.reconnects, counters.frames_dropped)
@@ -193,6 +193,10 @@ class Eye:
                 case _:
                     pass  # for the mouth, or a second start: nothing to do
 
+    def _introduce(self) -> None:
+        for lookout in self._lookouts.values():
+            self._say(lookout.introduction())
+
     def _say(self, records: Sequence[Record]) -> None:
         for record in records:
             self._hold.say(record)
@@ -217,7 +221,7 @@ class Eye:
         if self._end.mouth_forgot:
             self._end.mouth_forgot = False
             self._tell("link.mouth_forgot")
-            self._say([lookout.context for lookout in self._lookouts.values()])
+            self._introduce()
         if self._end.is_full and not self._was_full:
             self._tell("link.full", held=len(self._hold), bytes=self._hold.size_bytes)
         self._was_full = self._end.is_full

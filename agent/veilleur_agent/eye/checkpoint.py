@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.eye.errors import CheckpointRejectedError
-from veilleur_contracts.ids import CameraId
+from veilleur_contracts.ids import CameraId, Slug
 
 CHECKPOINT_BYTES_MAX: Final = 32 * 1024 * 1024
 DIGEST_BYTES: Final = 32
@@ -24,6 +24,8 @@ class SavedCamera(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     windows: bytes
     release: bytes
     view: bytes | None
+    context: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 0
+    watching: Annotated[dict[Slug, bytes], Meta(max_length=8)] = {}
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -1,7 +1,9 @@
 """Everything that is known of one camera: its stages, its windows, its health, and what it has to say.
 
-Analysed ─▶ view? ─▶ pipeline ─▶ crossings ─▶ windows ─▶ release ─▶ records        no thread, no socket, no disk
-              └── blind, frozen: the frame does not count as observed
+Analysed ─▶ sight ─▶ pipeline ─┬─▶ crossings ─▶ windows ─▶ release ─▶ records      no thread, no socket, no disk
+              │                └─▶ watching ──────┴─────────────────▶ records, events
+              ├── blind, frozen: the frame does not count as observed
+              └── moved, out of focus: it counts, and its windows are quarantined
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,17 +14,27 @@ import numpy as np
 from veilleur_agent.budget import TECHNICAL_BYTES, TokenBucket, technical_budget
 from veilleur_agent.control import Tallied
 from veilleur_agent.events import Tell
-from veilleur_agent.eye.camera_health import View, ViewRejectedError, ViewWatch
+from veilleur_agent.eye.camera_health import ViewRejectedError
 from veilleur_agent.eye.checkpoint import SavedCamera
 from veilleur_agent.eye.pipeline import Pipeline
 from veilleur_agent.eye.records import Crossing
 from veilleur_agent.eye.release import Release, RollUpRejectedError
 from veilleur_agent.eye.scheduler import Analysed
 from veilleur_agent.eye.settings import EyeSettings
+from veilleur_agent.eye.sight import Sight
+from veilleur_agent.eye.watching import Watching
 from veilleur_agent.eye.windows import CheckpointRejectedError, Window, Windows
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import context_number_of
-from veilleur_contracts.messages import CameraHealth, CameraState, Context, Quality, Record
+from veilleur_contracts.messages import (
+    CameraHealth,
+    CameraState,
+    Context,
+    Record,
+    Validation,
+    ViewAlarm,
+    ViewFault,
+)
 from veilleur_contracts.site import Camera
 
 HEALTH_EVERY_S: Final = 60.0
@@ -49,12 +61,13 @@ class Lookout:
         lines, zones = tuple(line.id for line in camera.line), tuple(zone.id for zone in camera.zone)
         numbers = tuple(int(label) for label in labels)
         self.context = Context(camera.id, camera.insee, hashes.site, hashes.policy, hashes.model, numbers, lines, zones)
-        number = context_number_of(self.context)
+        number = self._number = context_number_of(self.context)
         self._pipeline = Pipeline(camera, count_score=settings.package.card.thresholds.count)
         self._windows = Windows(len(camera.line), labels, window_s, 1000 / camera.fps)
         self._release = Release(number, labels, window_s, settings.permissions)
-        self._view = ViewWatch()
-        self._believed = (False, False)
+        self._sight = Sight(camera)
+        self._seen_as = (False, False)
+        self._watching = Watching(camera, number, window_s, settings.permissions, clock=clock, tell=tell)
         self._places = {label: place for place, label in enumerate(labels)}
         self._tally = np.zeros((len(camera.line), len(labels), 2), np.int64)
         self._frames = self._frames_told = 0
@@ -63,30 +76,40 @@ class Lookout:
         self._state_told: CameraState | None = None
         self._dropped_told = 0
         self._bucket = TokenBucket(technical_budget(), clock)
+        self._ever_synced = False
+
+    def introduction(self) -> list[Record]:
+        """Return what everything else it says refers to, to be said first and again to a mouth that has forgotten."""
+        validated = validation_of(self.camera, self._number)
+        return [self.context] if validated is None else [self.context, validated]
 
     def take(self, analysed: Analysed, state: CameraState) -> None:
         """Take in a frame that was looked at; one nobody could look at was not observed."""
         if analysed.detections is None:
             return
         frame = analysed.frame
-        self._view.observe(frame, analysed.detections.boxes)
+        shows_something = self._sight.observe(frame, analysed.detections.boxes)
         self._tell_view()
-        if self._view.blind or state is CameraState.FROZEN:
+        if not shows_something or state is CameraState.FROZEN:
             return
-        is_moved = View.MOVED in self._view.view
         step = self._pipeline.step(frame, analysed.detections)
-        self._windows.observe(frame.at_ms, Quality.QUARANTINED if is_moved else Quality(0))
+        self._windows.observe(frame.at_ms, self._sight.quality)
         self._frames += 1
         self._count(step.crossings)
+        self._watching.take(frame, step, in_good_view=not self._sight.faults)
 
-    def windows_due(self, now_ms: int, *, synced: bool) -> list[Record]:
-        """Return the records of the windows that have ended."""
-        return list(self._released(self._windows.close(now_ms, synced=synced)))
+    def due(self, now_ms: int, *, synced: bool) -> list[Record]:
+        """Return what there is to say now: an alarm of the view, the windows that have ended, what objects did."""
+        self._ever_synced |= synced
+        windows = self._windows.close(now_ms, synced=synced)
+        events = self._watching.events() if self._ever_synced else []
+        return [*self._alarm(), *self._released(windows), *events]
 
     def finish(self) -> list[Record]:
         """Close everything where it stands, at a stop, and return the records."""
         self._count(self._pipeline.close())
-        return list(self._released(self._windows.close_all()))
+        self._watching.finish()
+        return [*self._released(self._windows.close_all()), *self._watching.events()]
 
     def health_due(self, state: CameraState, reconnects: int, dropped: int) -> CameraHealth | None:
         """Return what to say of the camera's health now, None when there is nothing new.
@@ -125,24 +148,51 @@ class Lookout:
 
     def checkpoint(self) -> SavedCamera:
         """Return what a restart must know."""
-        return SavedCamera(self._windows.checkpoint(), self._release.checkpoint(), self._view.checkpoint())
+        return SavedCamera(
+            windows=self._windows.checkpoint(),
+            release=self._release.checkpoint(),
+            view=self._sight.checkpoint(),
+            context=self._number,
+            watching=self._watching.checkpoint(),
+        )
 
     def restore(self, saved: SavedCamera) -> None:
         """Take up what an eye before this one knew; what no longer fits is told and left."""
-        try:
-            self._windows.restore(saved.windows)
-            self._tell("windows.restored", camera=self.camera.id)
-        except CheckpointRejectedError:
-            self._tell("windows.lost", camera=self.camera.id)
+        is_same = saved.context == self._number
+        is_restored = is_same and self._restore_windows(saved.windows)
+        self._tell("windows.restored" if is_restored else "windows.lost", camera=self.camera.id)
+        self._watching.restore(saved.watching, same_context=is_same)
         try:
             self._release.restore(saved.release)
         except RollUpRejectedError:
             self._tell("checkpoint.refused", what="release")
         if saved.view is not None:
             try:
-                self._view.restore(saved.view)
+                self._sight.restore(saved.view)
             except ViewRejectedError:
                 self._tell("checkpoint.refused", what="view")
+
+    def give_way(self) -> list[Record]:
+        """Close everything where it stands, for good: another Context takes this one's place; return the records."""
+        return [*self.finish(), *self._release.finish()]
+
+    def follow(self, saved: SavedCamera, *, same_view: bool) -> None:
+        """Take up what the lookout before this one knew of the street; its windows are closed.
+
+        Args:
+            saved: Its checkpoint.
+            same_view: Whether the same parts of the picture are masked; else the view is learnt anew.
+        """
+        self._watching.restore(saved.watching, same_context=False)
+        if same_view and saved.view is not None:
+            self._sight.restore(saved.view)
+
+    def _restore_windows(self, data: bytes) -> bool:
+        try:
+            self._windows.restore(data)
+        except CheckpointRejectedError:
+            return False
+        return True
 
     def _count(self, crossings: Sequence[Crossing]) -> None:
         for crossing in crossings:
@@ -157,14 +207,35 @@ class Lookout:
                 yield from self._release.unobserved(window, len(self.camera.line))
             else:
                 yield from self._release.release(window)
+            yield from self._watching.records(window)
+
+    def _alarm(self) -> list[ViewAlarm]:
+        """Return the alarm of the view that is due, if its budget has room: else it stays due."""
+        alarm = self._sight.alarm()
+        if alarm is None or not self._bucket.take(TECHNICAL_BYTES):
+            return []
+        self._sight.told(alarm)
+        return [alarm]
 
     def _tell_view(self) -> None:
-        believed = (View.MOVED in self._view.view, self._view.blind)
-        if believed != self._believed:
-            self._believed = believed
-            self._tell("camera.view_changed", camera=self.camera.id, is_moved=believed[0], is_blind=believed[1])
+        seen_as = (ViewFault.MOVED in self._sight.faults, self._sight.is_blind)
+        if seen_as != self._seen_as:
+            self._seen_as = seen_as
+            self._tell("camera.view_changed", camera=self.camera.id, is_moved=seen_as[0], is_blind=seen_as[1])
 
     def _deci_fps(self, elapsed_s: float) -> int:
         if elapsed_s <= 0:
             return 0
         return min(DECIFPS_MAX, round(10 * (self._frames - self._frames_told) / elapsed_s))
+
+
+def validation_of(camera: Camera, context: int) -> Validation | None:
+    """Return how well the labels of ``camera`` are counted, None when nobody has validated any of them."""
+    if not camera.validated:
+        return None
+    factors: list[int | None] = []
+    for label in camera.label_set():
+        one = camera.validated_for(label)
+        known = (None, None, None) if one is None else (round(one.recall * 1000), round(one.precision * 1000), one.n)
+        factors.extend(known)
+    return Validation(context, tuple(factors))

@@ -13,6 +13,8 @@ import msgspec
 
 from veilleur_agent.control import EyeStart, RefusedReason
 from veilleur_agent.eye.errors import EyeRefusedError
+from veilleur_agent.eye.ground import GroundRejectedError
+from veilleur_agent.eye.watching import ground_of
 from veilleur_contracts.policy import BENCH, STRICTEST, BenchRefusedError, Permissions, check_bench_source
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site, site_hash_of
 from veilleur_models.errors import ModelRejectedError
@@ -74,6 +76,7 @@ def settings_of(start: EyeStart) -> EyeSettings:
             _check_bench(camera, start.bench_token)
         if (site.site.window_s or permissions.person_window_s) < permissions.window_s_for(camera.label_set()):
             raise EyeRefusedError(RefusedReason.WINDOW, camera.id)
+        _check_ground(camera)
     package = _package_of(start)
     hashes = Hashes(
         site=site_hash_of(site)[:HASH_DIGITS],
@@ -109,6 +112,13 @@ def _check_bench(camera: Camera, token: str | None) -> None:
         check_bench_source(camera.source, is_regular_file=is_file, token=token)
     except BenchRefusedError:
         raise EyeRefusedError(RefusedReason.BENCH, camera.id) from None
+
+
+def _check_ground(camera: Camera) -> None:
+    try:
+        ground_of(camera)
+    except GroundRejectedError:
+        raise EyeRefusedError(RefusedReason.GROUND, camera.id) from None
 
 
 def _passwords_of(start: EyeStart, site: Site) -> dict[str, str]:

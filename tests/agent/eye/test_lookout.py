@@ -71,7 +71,7 @@ class Post:
             self.collect()
 
     def collect(self) -> None:
-        self.said += self.lookout.windows_due(self.clock.at_ms, synced=True)
+        self.said += self.lookout.due(self.clock.at_ms, synced=True)
 
     def wait(self, seconds: float) -> None:
         for _ in range(round(seconds * 5)):
