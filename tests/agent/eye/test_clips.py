@@ -7,7 +7,7 @@ import pytest
 
 from eye_builders import a_frame, a_street, detections_of, with_sprite
 from veilleur_agent.eye.clips import PreviewRejectedError, PreviewWriter
-from veilleur_agent.eye.records import RedactedFrame, Tracks
+from veilleur_agent.eye.records import RedactedFrame, Tracks, no_detections
 from veilleur_agent.eye.redact import Redactor
 from veilleur_contracts.messages import Direction, Label
 from veilleur_contracts.site import Line
@@ -33,7 +33,10 @@ def tracks_of(*boxes: tuple[float, float, float, float]) -> Tracks:
 
 def a_redacted(number: int, *, width: int = 640, height: int = 384) -> RedactedFrame:
     frame = a_frame(with_sprite(a_street(width, height), Label.PERSON, BOX), number=number, at_ms=number * 200)
-    return Redactor().redact(frame, detections_of((Label.PERSON, BOX)))
+    redactor = Redactor(lambda _: no_detections())
+    assert redactor.redact(frame, [detections_of((Label.PERSON, BOX))]) is None
+    (redacted,) = redactor.close()
+    return redacted
 
 
 def written(path) -> list[np.ndarray]:
