@@ -7,8 +7,10 @@ import pytest
 
 from fleet_builders import NOW_MS, Box, birth, context, health, window
 from veilleur_contracts import messages as m
+from veilleur_contracts.codec import context_number_of
 from veilleur_fleet.app import health_of
 from veilleur_fleet.ingest import Standing
+from veilleur_fleet.interval import Factors, interval_of
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.web.app import web_app
 from veilleur_fleet.web.languages import languages_of
@@ -89,9 +91,49 @@ async def test_counts_are_told_window_by_window_and_withheld_is_null(ask_fleet) 
                     for label in ("bicycle", "car", "motorcycle", "bus", "truck")
                 },
             },
+            "low": {},
+            "high": {},
         }
     ]
     assert answer["next"] is not None
+
+
+async def test_a_validated_label_has_its_interval_and_the_others_none(ledger, ask_fleet) -> None:
+    validated = m.Validation(context_number_of(KERB), (900, 950, 200, *[None] * 15))
+    seen = window(KERB, (100, None, 7, *[0] * 9))
+    ledger.store([Box().says(KERB, validated, seen)])
+    (item,) = (await ask_fleet("/v1/counts")).json()["items"]
+    low, high = interval_of(100, Factors(900, 950, 200))
+    assert item["low"] == {"person": {"left_to_right": low, "right_to_left": None}}
+    assert item["high"] == {"person": {"left_to_right": high, "right_to_left": None}}
+    assert low <= 106 <= high
+    totals = (await ask_fleet("/v1/totals?line=kerb")).json()["items"]
+    bounds = {(one["label"], one["direction"]): (one["low"], one["high"]) for one in totals}
+    assert bounds["person", "left_to_right"] == (low, high)
+    assert bounds["person", "right_to_left"] == bounds["bicycle", "left_to_right"] == (None, None)
+
+
+async def test_the_page_shows_the_interval_and_what_is_wrong_with_the_view(ledger, ask_fleet) -> None:
+    box = Box()
+    validated = m.Validation(context_number_of(KERB), (900, 950, 200, *[None] * 15))
+    alarm = m.ViewAlarm("gare-parvis", NOW_S - 5, m.ViewFault.MOVED, 34)
+    ledger.store([box.says(KERB, validated, window(KERB, (100, 0, 7, *[0] * 9))), box.says(health(), alarm)])
+    low, high = interval_of(100, Factors(900, 950, 200))
+    english, french = (await ask_fleet("/?lang=en")).text, (await ask_fleet("/?lang=fr")).text
+    assert re.search(rf">{low}.{high}</abbr>", english)
+    assert "camera moved" in english
+    assert "caméra déplacée" in french
+
+
+async def test_a_view_that_is_good_again_is_no_longer_wrong(ledger, ask_fleet) -> None:
+    box = Box()
+    alarms = (
+        m.ViewAlarm("gare-parvis", NOW_S - at_s, faults, 0) for at_s, faults in ((5, m.ViewFault.COVERED), (2, 0))
+    )
+    ledger.store([box.says(KERB, window(KERB)), box.says(health(), *alarms)])
+    page = (await ask_fleet("/?lang=en")).text
+    assert "gare-parvis" in page
+    assert "camera covered" not in page
 
 
 @pytest.mark.usefixtures("filled")

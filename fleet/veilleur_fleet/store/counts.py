@@ -4,7 +4,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from veilleur_contracts.messages import Direction, Label
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.store.tables import CELL_COLUMNS, cameras, crossing_windows, lines
+from veilleur_fleet.store.validated import FactorsOf, factors_of
 
 LIMIT_MAX: Final = 1000
 _CURSOR: Final = struct.Struct(">qqq")
 _EVERY_LABEL: Final = tuple(Label)
+_OF_CAMERA: Final = (cameras.c.camera_no, cameras.c.camera, cameras.c.controller, cameras.c.insee)
 
 Cells = dict[Label, dict[Direction, int | None]]
 
@@ -56,6 +58,7 @@ class WindowCounts:
         fps_x10: Frames analysed per second, times ten.
         quality: Sum of ``Quality`` flags.
         cells: Counts of the labels that were counted; None is withheld.
+        factors: How well its camera counts the labels that somebody has validated.
     """
 
     controller: str
@@ -68,6 +71,7 @@ class WindowCounts:
     fps_x10: int
     quality: int
     cells: Cells
+    factors: FactorsOf = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class LineTotal:
         asked_s: Seconds that the windows span.
         cells: Sums of what was told; None when every window withheld it.
         withheld: How many windows withheld each cell.
+        factors: How well its camera counts the labels that somebody has validated.
     """
 
     line_no: int
@@ -97,6 +102,7 @@ class LineTotal:
     asked_s: int
     cells: Cells
     withheld: dict[Label, dict[Direction, int]]
+    factors: FactorsOf = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,7 @@ def page_of(
         QueryRejectedError: The cursor is not one of ours.
     """
     windows = crossing_windows
-    query = _joined(sa.select(windows, lines.c.line, cameras.c.camera, cameras.c.controller, cameras.c.insee), asked)
+    query = _joined(sa.select(windows, lines.c.line, *_OF_CAMERA), asked)
     if cursor is not None:
         after = sa.tuple_(*(sa.literal(value) for value in _read_cursor(cursor)))
         query = query.where(sa.tuple_(windows.c.line_no, windows.c.at_s, windows.c.position) > after)
@@ -142,7 +148,9 @@ def page_of(
     rows = connection.execute(query).mappings().all()
     more = len(rows) > limit
     rows = rows[:limit]
-    return [_window_of(row, asked.labels) for row in rows], _cursor_of(rows[-1]) if more else None
+    factors = factors_of(connection, {row["camera_no"] for row in rows})
+    page = [_window_of(row, asked.labels, factors.get(row["camera_no"], {})) for row in rows]
+    return page, _cursor_of(rows[-1]) if more else None
 
 
 def totals_of(connection: sa.Connection, asked: Asked, only_lines: Sequence[int] | None = None) -> list[LineTotal]:
@@ -152,6 +160,7 @@ def totals_of(connection: sa.Connection, asked: Asked, only_lines: Sequence[int]
     query = _joined(
         sa.select(
             windows.c.line_no,
+            cameras.c.camera_no,
             cameras.c.controller,
             cameras.c.camera,
             lines.c.line,
@@ -166,9 +175,10 @@ def totals_of(connection: sa.Connection, asked: Asked, only_lines: Sequence[int]
     )
     if only_lines is not None:
         query = query.where(windows.c.line_no.in_(only_lines))
-    query = query.group_by(windows.c.line_no, cameras.c.controller, cameras.c.camera, lines.c.line)
-    rows = connection.execute(query.order_by(windows.c.line_no)).mappings()
-    return [_total_of(row, asked.labels) for row in rows]
+    query = query.group_by(windows.c.line_no, cameras.c.camera_no, cameras.c.controller, cameras.c.camera, lines.c.line)
+    rows = connection.execute(query.order_by(windows.c.line_no)).mappings().all()
+    factors = factors_of(connection, {row["camera_no"] for row in rows})
+    return [_total_of(row, asked.labels, factors.get(row["camera_no"], {})) for row in rows]
 
 
 def latest_of(connection: sa.Connection, asked: Asked, line_nos: Sequence[int]) -> dict[int, WindowCounts]:
@@ -180,11 +190,11 @@ def latest_of(connection: sa.Connection, asked: Asked, line_nos: Sequence[int]) 
         .group_by(windows.c.line_no)
         .subquery()
     )
-    query = _joined(
-        sa.select(windows, lines.c.line, cameras.c.camera, cameras.c.controller, cameras.c.insee), asked
-    ).join(newest, sa.and_(windows.c.line_no == newest.c.line_no, windows.c.at_s == newest.c.at_s))
+    query = _joined(sa.select(windows, lines.c.line, *_OF_CAMERA), asked).join(
+        newest, sa.and_(windows.c.line_no == newest.c.line_no, windows.c.at_s == newest.c.at_s)
+    )
     rows = connection.execute(query.order_by(windows.c.position)).mappings()
-    return {row["line_no"]: _window_of(row, _EVERY_LABEL) for row in rows}
+    return {row["line_no"]: _window_of(row, _EVERY_LABEL, {}) for row in rows}
 
 
 def series_of(
@@ -273,7 +283,7 @@ def _any_bit() -> sa.ColumnElement[int]:
     return total
 
 
-def _window_of(row: Mapping[Any, Any], wanted: Sequence[Label]) -> WindowCounts:
+def _window_of(row: Mapping[Any, Any], wanted: Sequence[Label], factors: FactorsOf) -> WindowCounts:
     return WindowCounts(
         row["controller"],
         row["insee"],
@@ -285,10 +295,11 @@ def _window_of(row: Mapping[Any, Any], wanted: Sequence[Label]) -> WindowCounts:
         row["fps_x10"],
         row["quality"],
         _cells_of(row, row["counted"], wanted),
+        factors,
     )
 
 
-def _total_of(row: Mapping[Any, Any], wanted: Sequence[Label]) -> LineTotal:
+def _total_of(row: Mapping[Any, Any], wanted: Sequence[Label], factors: FactorsOf) -> LineTotal:
     cells = _cells_of(row, row["counted"], wanted)
     withheld = {
         label: {
@@ -308,6 +319,7 @@ def _total_of(row: Mapping[Any, Any], wanted: Sequence[Label]) -> LineTotal:
         row["asked_s"],
         cells,
         withheld,
+        factors,
     )
 
 

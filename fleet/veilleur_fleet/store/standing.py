@@ -31,6 +31,7 @@ class CameraStanding:
         fps_x10: Frames analysed per second then, times ten.
         reconnects: Since its eye started.
         lines: ``(line_no, line)`` of its lines.
+        view_faults: Sum of ``ViewFault`` flags, as it was last told.
     """
 
     camera_no: int
@@ -45,6 +46,7 @@ class CameraStanding:
     fps_x10: int | None
     reconnects: int | None
     lines: tuple[tuple[int, str], ...]
+    view_faults: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,4 +175,5 @@ def _camera_of(row: sa.Row[Any], its_lines: tuple[tuple[int, str], ...]) -> Came
         row.fps_x10,
         row.reconnects,
         its_lines,
+        row.view_faults or 0,
     )

@@ -1,12 +1,13 @@
 """The shapes of what the REST interface answers; ``openapi.json`` is made from them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.messages import Direction, Label, Quality
+from veilleur_fleet.interval import Factors, interval_of
 from veilleur_fleet.store.counts import LineTotal, WindowCounts
 from veilleur_fleet.store.standing import StreamStanding
 
@@ -23,6 +24,7 @@ class Fault(Answer):
     error: Annotated[str, Field(description="one sentence: what is wrong and what to do about it")]
 
 
+_REALLY: Final = "that really crossed, at 90 %, as far as the validated hours are like these"
 Cell = Annotated[int | None, Field(description="how many; null: withheld, never nought")]
 Next = Annotated[str | None, Field(description="give it as `cursor` for what follows; null: there is no more")]
 
@@ -40,10 +42,13 @@ class Window(Answer):
     fps: Annotated[float, Field(description="frames analysed per second")]
     quality: Annotated[list[str], Field(description="what to know before trusting it; empty: nothing")]
     counts: Annotated[dict[str, dict[str, Cell]], Field(description="by label and direction; only what is counted")]
+    low: Annotated[dict[str, dict[str, Cell]], Field(description=f"least {_REALLY}; only labels validated")]
+    high: Annotated[dict[str, dict[str, Cell]], Field(description=f"most {_REALLY}; only labels validated")]
 
     @classmethod
     def of(cls, window: WindowCounts) -> "Window":
         """Say a window of the store."""
+        low, high = _bounds_of(window)
         return cls(
             controller=window.controller,
             insee=window.insee,
@@ -58,6 +63,8 @@ class Window(Answer):
                 name_of(label): {name_of(direction): count for direction, count in cells.items()}
                 for label, cells in window.cells.items()
             },
+            low=low,
+            high=high,
         )
 
 
@@ -78,6 +85,8 @@ class Total(Answer):
     direction: str
     count: Annotated[int | None, Field(description="sum of what was told; null: every window withheld it")]
     withheld: Annotated[int, Field(description="windows that withheld it, and are not in the sum")]
+    low: Annotated[int | None, Field(description=f"least {_REALLY}; null: nobody has validated the label")]
+    high: Annotated[int | None, Field(description=f"most {_REALLY}; null: nobody has validated the label")]
 
 
 class Totals(Answer):
@@ -98,10 +107,13 @@ class Totals(Answer):
                     direction=name_of(direction),
                     count=count,
                     withheld=total.withheld[label][direction],
+                    low=low,
+                    high=high,
                 )
                 for total in totals
                 for label, cells in total.cells.items()
                 for direction, count in cells.items()
+                for low, high in (bounds_of(count, total.factors.get(label)),)
             ]
         )
 
@@ -154,6 +166,26 @@ class Health(Answer):
     status: Annotated[str, Field(description="ok, or degraded")]
     database: Annotated[bool, Field(description="it can be read, and took the last transaction")]
     broker: Annotated[bool, Field(description="connected and subscribed")]
+
+
+def bounds_of(count: int | None, factors: Factors | None) -> tuple[int, int] | tuple[None, None]:
+    """Return the least and the most that ``count`` stands for at 90 %; nothing for what nobody has validated."""
+    found = None if count is None or factors is None else interval_of(count, factors)
+    return found or (None, None)
+
+
+_Bounds = dict[str, dict[str, int | None]]
+
+
+def _bounds_of(window: WindowCounts) -> tuple[_Bounds, _Bounds]:
+    low: _Bounds = {}
+    high: _Bounds = {}
+    for label, factors in window.factors.items():
+        for direction, count in window.cells.get(label, {}).items():
+            least, most = bounds_of(count, factors)
+            low.setdefault(name_of(label), {})[name_of(direction)] = least
+            high.setdefault(name_of(label), {})[name_of(direction)] = most
+    return low, high
 
 
 def name_of(value: Label | Direction) -> str:

@@ -147,6 +147,7 @@ def environment_of(language: Language) -> Environment:
         "states": words.STATES,
         "silent": words.SILENT,
         "qualities": words.QUALITIES,
+        "faults": words.FAULTS,
         "periods": words.PERIODS,
     }
     return environment

@@ -6,7 +6,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from veilleur_contracts.messages import CameraState, Direction, Label, Quality
+from veilleur_contracts.messages import CameraState, Direction, Label, Quality, ViewFault
+from veilleur_fleet.interval import interval_of
 from veilleur_fleet.store import counts, standing
 from veilleur_fleet.web.chart import Chart, chart_of, slot_s_of
 
@@ -33,10 +34,19 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class CellSight:
-    """One count of the period: its sum, and how many windows withheld it; ``told`` None: nothing to be said."""
+    """One count of the period.
+
+    Attributes:
+        told: Its sum; None: nothing to be said.
+        withheld: How many windows withheld it.
+        low: Least that really crossed, at 90 %; None when nobody has validated the label.
+        high: Most that really crossed.
+    """
 
     told: int | None
     withheld: int
+    low: int | None = None
+    high: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class CameraSight:
         observing: Whether counts can be trusted to move: it is live, heard of, and its windows are not late.
         since_s: Until when it was observed, UTC; None when it never was.
         lines: Its lines.
+        faults: What is wrong with its view.
     """
 
     standing: standing.CameraStanding
@@ -77,6 +88,7 @@ class CameraSight:
     observing: bool
     since_s: int | None
     lines: tuple[LineSight, ...]
+    faults: tuple[ViewFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +141,8 @@ def camera_sight(
     state = None if silent else camera.state
     ends = [line.latest.at_s + line.latest.window_s for line in lines if line.latest and line.latest.coverage]
     observing = state is CameraState.LIVE and all(line.observed for line in lines)
-    return CameraSight(camera, state, observing, max(ends, default=None), lines)
+    faults = tuple(fault for fault in ViewFault if camera.view_faults & fault)
+    return CameraSight(camera, state, observing, max(ends, default=None), lines, faults)
 
 
 def line_sight(
@@ -152,7 +165,9 @@ def line_sight(
 def _cell_of(total: counts.LineTotal | None, label: Label, way: Direction) -> CellSight:
     if total is None or label not in total.cells or total.observed_s <= 0:
         return CellSight(None, 0)
-    return CellSight(total.cells[label][way], total.withheld[label][way])
+    told, factors = total.cells[label][way], total.factors.get(label)
+    bounds = None if told is None or factors is None else interval_of(told, factors)
+    return CellSight(told, total.withheld[label][way], *(bounds or (None, None)))
 
 
 def _share_of_line(total: counts.LineTotal, window_s: int, now_s: int) -> float:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from veilleur_contracts.messages import CameraState, Direction, Label, Quality
+from veilleur_contracts.messages import CameraState, Direction, Label, Quality, ViewFault
 
 
 def N_(sentence: str) -> str:  # noqa: N802 - gettext's own name for "to be translated where it is shown"
@@ -42,7 +42,14 @@ QUALITIES: Final = {
     Quality.SPLIT: N_("split by a change of site"),
     Quality.DEGRADED: N_("fewer frames than wanted"),
     Quality.GATED: N_("analysed on motion only"),
-    Quality.QUARANTINED: N_("camera moved"),
+    Quality.QUARANTINED: N_("view not to be trusted"),
+}
+
+FAULTS: Final = {
+    ViewFault.DARK: N_("too dark to see"),
+    ViewFault.COVERED: N_("camera covered"),
+    ViewFault.DEFOCUSED: N_("out of focus"),
+    ViewFault.MOVED: N_("camera moved"),
 }
 
 PERIODS: Final = {"1h": N_("1 hour"), "24h": N_("24 hours"), "7d": N_("7 days")}
