@@ -160,7 +160,10 @@ class Lookout:
         """Take up what an eye before this one knew; what no longer fits is told and left."""
         is_same = saved.context == self._number
         is_restored = is_same and self._restore_windows(saved.windows)
-        self._tell("windows.restored" if is_restored else "windows.lost", camera=self.camera.id)
+        if is_restored:
+            self._tell("windows.restored", camera=self.camera.id)
+        else:
+            self._tell("windows.lost", camera=self.camera.id)
         self._watching.restore(saved.watching, same_context=is_same)
         try:
             self._release.restore(saved.release)
