@@ -13,8 +13,13 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Final
 
+from veilleur_agent.audit import AuditLog, AuditUnwritableError
+from veilleur_agent.audit_key import read_or_make_key
+from veilleur_agent.budget import Budget, TokenBucket
+from veilleur_agent.clerk import Clerk, noting
 from veilleur_agent.confine.errors import ConfinementError
 from veilleur_agent.confine.report import ConfinementReport, demand
 from veilleur_agent.control import (
@@ -22,7 +27,9 @@ from veilleur_agent.control import (
     Addresses,
     Confined,
     ControlMessage,
+    Dealt,
     FromChild,
+    HoldTight,
     LinkCut,
     LinkReopened,
     Numbered,
@@ -31,18 +38,25 @@ from veilleur_agent.control import (
     RefusedReason,
     Resolve,
     Tallied,
+    Witnessed,
 )
+from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.events import Tell
+from veilleur_agent.eye.timesource import is_synced
 from veilleur_agent.keeper import ChildKind, Keeper, Pace, module_program
 from veilleur_agent.link import link_pair
-from veilleur_agent.preflight import Plan, StartRefusedError, lock_state
+from veilleur_agent.offers import remove_offer
+from veilleur_agent.preflight import Plan, lock_state
 from veilleur_agent.resolver import Resolver
 from veilleur_agent.tally import Tally
+from veilleur_contracts.audit import BoxStarted, BoxStopped, ConfinementTried, Process, SiteTaken, origin_of
 from veilleur_contracts.clock import Clock
 
 EYE_STOP_S: Final = 10.0
 GRACE_S: Final = 5.0
 TALLY_EVERY_S: Final = 0.5
+WITNESSED: Final = Budget(rate_bytes_s=1.0, burst_bytes=256)
+"""Audit entries, not bytes, that an eye may ask for: one a second, and so many at once."""
 
 SENTENCES: Final = {
     RefusedReason.SITE: "the site changed while it was being read: start again",
@@ -53,6 +67,7 @@ SENTENCES: Final = {
     RefusedReason.GROUND: "{subject}: the points of its ground fix no plane: veilleur-agent check says which to "
     "measure again",
     RefusedReason.BENCH: "{subject}: the bench policy holds only for files and the simulator's own streams",
+    RefusedReason.ROOT: "the root this box was enrolled with cannot be used: enrol it again with an empty --state",
     RefusedReason.SPAWN: "eye or mouth cannot be started: check that the users of VEILLEUR_EYE_UID and "
     "VEILLEUR_MOUTH_UID may read and run the program and Python",
     RefusedReason.STATE: "the state folder cannot be written: check its owner and the space on its disk",
@@ -74,13 +89,22 @@ class Box:
 
     def __init__(self, plan: Plan, tell: Tell, clock: Clock, pace: Pace | None = None) -> None:
         self._plan = plan
-        self._tell = tell
         self._clock = clock
+        self._clerk = Clerk(
+            plan.audit,
+            self._open_audit,
+            tell=tell,
+            tighten=self._hold_tight,
+            clock=clock,
+            is_synced=lambda: plan.settings.trust_clock or is_synced(),
+        )
+        self._witnessed = TokenBucket(WITNESSED, clock)
+        self._tell = noting(tell, self._clerk.note)
         self._eye_link, self._mouth_link = link_pair()
         hosts = {**plan.hosts(), BROKER_NAME: (plan.broker.host, plan.broker.port)}
         self._resolver = Resolver(hosts, clock)
         self._questions: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
-        is_bench = plan.permissions.profile == "bench"
+        is_bench = plan.profile == "bench"
         self._tally = Tally(plan.site.camera, plan.state / "tally.json") if is_bench else None
         self._cut: set[str] = set()
         self.confinement: dict[str, ConfinementReport] = {}
@@ -106,10 +130,12 @@ class Box:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
         try:
+            await self._begin_audit()
             await self._resolver.look_up_all()
             self._tell_start()
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
+                    tasks.create_task(self._clerk.work(), name="box.clerk"),
                     tasks.create_task(self._answer(), name="box.answer"),
                     tasks.create_task(self._write_tally(), name="box.tally"),
                 ]
@@ -119,22 +145,54 @@ class Box:
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.wait(kept)
+            self._clerk.note(BoxStopped())
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-            self._eye_link.close()
-            self._mouth_link.close()
-            os.close(lock)
+            try:
+                await self._clerk.close()
+            finally:
+                self._let_go(lock)
         self._put_tally()
         self._check_refusals()
         self._tell("box.stopped", is_clean=clean)
         return 0
+
+    def _let_go(self, lock: int) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        self._eye_link.close()
+        self._mouth_link.close()
+        os.close(lock)
 
     def stop(self) -> None:
         """Begin to stop; asked a second time, wait for nothing more."""
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
+
+    def _open_audit(self) -> AuditLog:
+        """Open the audit log; runs in the clerk's thread."""
+        site = self._plan.site.site
+        try:
+            key = read_or_make_key(self._plan.state / "audit-key.pem")
+        except OSError as error:
+            raise AuditUnwritableError(f"the key of the audit cannot be made: {error.strerror}") from None
+        return AuditLog.open_or_begin_again(self._plan.audit, origin_of(site.controller, site.box), key, self._clock)
+
+    async def _begin_audit(self) -> None:
+        self._clerk.note(BoxStarted(version("veilleur"), self._plan.profile))
+        self._clerk.note(SiteTaken(self._plan.site_sha256))
+        await self._clerk.begin()
+
+    def _hold_tight(self, is_tight: bool) -> None:  # noqa: FBT001  # its one meaning is in its name
+        self.eye.say(HoldTight(is_tight))
+
+    def _write_down(self, message: Witnessed) -> None:
+        """Note what the eye alone knows, as fast as an honest eye says it."""
+        if self._witnessed.take(1):
+            self._clerk.note(message.what)
+        else:
+            self._tell("audit.entry_dropped")
 
     def _keeper(
         self, kind: ChildKind, told: Callable[[FromChild], None], ended: Callable[[], None], pace: Pace | None
@@ -146,7 +204,7 @@ class Box:
         self._tell(
             "box.started",
             box=plan.site.site.box,
-            profile=plan.permissions.profile,
+            profile=plan.profile,
             cameras=len(plan.site.camera),
             link_bytes_per_day_max=plan.leak_bytes_per_day(),
         )
@@ -156,7 +214,8 @@ class Box:
 
     def _first_for_eye(self) -> tuple[ControlMessage, ...]:
         cameras = (name for name in self._resolver.names() if name != BROKER_NAME)
-        return (self._plan.eye_start(), *(Addresses(name, self._resolver.known(name)) for name in cameras))
+        addresses = (Addresses(name, self._resolver.known(name)) for name in cameras)
+        return (self._plan.eye_start(), HoldTight(self._clerk.is_tight), *addresses)
 
     def _first_for_mouth(self) -> tuple[ControlMessage, ...]:
         return (self._plan.mouth_start(self._resolver.known(BROKER_NAME)),)
@@ -167,6 +226,11 @@ class Box:
                 self._tally.add(message)
             case Resolve(name=name) if name != BROKER_NAME:
                 self._ask(name)
+            case Witnessed():
+                self._write_down(message)
+            case Dealt(sha256=sha256):
+                with contextlib.suppress(OSError):  # it will be dealt with again
+                    remove_offer(self._plan.offers, sha256)
             case LinkCut(reason=reason):
                 self._cut_off(self.mouth, reason.value)
             case Refused():
@@ -195,6 +259,7 @@ class Box:
         """Keep what ``child`` measured of its confinement; one that is not confined is ended, whatever it thinks."""
         name = child.kind.name
         self.confinement[name] = report
+        self._clerk.note(ConfinementTried(Process(name), holds=not report.breaches))
         for number in report.breaches:
             self._tell("confinement.breach_found", child=name, trial=number)
         try:

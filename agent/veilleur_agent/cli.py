@@ -16,13 +16,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from veilleur_agent.audit_files import AuditDamagedError
+from veilleur_agent.audit_view import look_into, said_of
 from veilleur_agent.box import Box
 from veilleur_agent.budget import leak_bytes_per_day
+from veilleur_agent.enrolment import offers_of, pinned_root, profile_of
+from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.events import Tell
 from veilleur_agent.link import others_budget
+from veilleur_agent.offers import put_offer, read_document
 from veilleur_agent.preflight import PROFILES, Plan, check_site_runs, plan_of
 from veilleur_agent.settings import DEFAULT_MODEL, settings_of
-from veilleur_contracts.clock import SystemClock
+from veilleur_contracts.clock import SystemClock, datetime_of
+from veilleur_contracts.envelope import read_envelope, short_name
 from veilleur_contracts.errors import RejectedError, TransientError
 from veilleur_contracts.site import read_site
 
@@ -49,7 +55,11 @@ ModelsOption = Annotated[
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", help=f"Name of the model; {DEFAULT_MODEL} by default.")]
 PolicyOption = Annotated[
-    str | None, typer.Option("--policy", help="strictest, or bench for files and the simulator alone.")
+    str | None,
+    typer.Option("--policy", help="A signed policy; or strictest; or bench, for files and the simulator alone."),
+]
+RootOption = Annotated[
+    Path | None, typer.Option("--root", help="The signed root that policies are checked with; kept from then on.")
 ]
 SecretsOption = Annotated[
     Path | None, typer.Option("--secrets", help="TOML file of camera passwords, mode 600: only the eye reads it.")
@@ -74,7 +84,7 @@ def _common(
 
 @app.command(
     epilog="Examples:  veilleur-agent run --site site.toml   ·   "
-    "veilleur-agent run --site site.toml --state /var/lib/veilleur --broker mqtt://10.0.0.2:1883 --secrets secrets.toml"
+    "veilleur-agent run --site site.toml --policy policy.json --root root.json --secrets secrets.toml"
 )
 def run(
     *,
@@ -86,6 +96,7 @@ def run(
         str | None, typer.Option("--broker", help="mqtt://host:port; a password belongs in VEILLEUR_BROKER.")
     ] = None,
     policy: PolicyOption = None,
+    root: RootOption = None,
     secrets: SecretsOption = None,
     bench_token: Annotated[
         Path | None, typer.Option("--bench-token", help="File with the simulator's one-time token; it is removed.")
@@ -104,6 +115,7 @@ def run(
         model=model,
         broker=broker,
         policy=policy,
+        root=root,
         secrets=secrets,
         bench_token=bench_token,
         allow_unconfined=allow_unconfined,
@@ -151,6 +163,42 @@ def count(
         raise counted.fault
 
 
+@app.command(epilog="Example:  veilleur-agent offer stop.json --state /var/lib/veilleur")
+def offer(
+    document: Annotated[Path, typer.Argument(help="A signed policy, stop, root or word from the fleet.")],
+    *,
+    state: Annotated[Path | None, typer.Option("--state", help="Folder of the box.")] = None,
+) -> None:
+    """Put a signed document before the eye of this box, which verifies it within seconds."""
+    settings = settings_of(state=state)
+    data = read_document(document, "the document")
+    kind = short_name(read_envelope(data).payload_type)
+    if not pinned_root(settings.state).exists():
+        raise StartRefusedError(f"the box in {settings.state} is enrolled with no root: run it once with --root")
+    sha256 = put_offer(offers_of(settings.state), data)
+    Console().print(f"{kind} {sha256[:16]} offered; the audit says what became of it", highlight=False)
+
+
+@app.command("audit", epilog="Example:  veilleur-agent audit --state /var/lib/veilleur --last 50")
+def show_audit(
+    *,
+    state: Annotated[Path | None, typer.Option("--state", help="Folder of the box.")] = None,
+    last: Annotated[int, typer.Option("--last", min=1, max=10_000, help="How many entries to show.")] = 20,
+) -> None:
+    """Verify the audit of this box by its own key, and show its newest entries; a DPO verifies a copy elsewhere."""
+    folder = settings_of(state=state).state / "audit"
+    findings, entries = look_into(folder, last)
+    table = Table("entry", "when (UTC)", "what", "")
+    for entry in entries:
+        kind, said = said_of(entry)
+        table.add_row(str(entry.index), datetime_of(entry.at_ms).strftime("%Y-%m-%d %H:%M:%S"), kind, said)
+    console = Console()
+    console.print(table)
+    if not findings.is_whole:
+        raise AuditDamagedError(findings.faults[0].sentence)
+    console.print(f"{findings.size} entries, signed up to {findings.signed_size}, whole", highlight=False)
+
+
 @app.command(epilog="Example:  veilleur-agent check --site site.toml --policy strictest")
 def check(
     site: Annotated[Path, typer.Option("--site", help="The site file to check.")],
@@ -160,8 +208,9 @@ def check(
     """Check a site file against the policy and this machine, and start nothing."""
     settings = settings_of(policy=policy, secrets=secrets)
     found = read_site(site)
-    permissions = PROFILES[settings.policy]
-    budgets = check_site_runs(found, settings, permissions, None, site.parent)
+    profile = profile_of(settings)
+    permissions = PROFILES[profile]
+    budgets = check_site_runs(found, settings, profile, None, site.parent)
     table = Table("camera", "lines", "zones", "labels", "window", "source")
     for camera in found.camera:
         window_s = found.site.window_s or permissions.window_s_for(camera.label_set())
@@ -172,7 +221,7 @@ def check(
     console.print(table)
     most = leak_bytes_per_day((*budgets.values(), others_budget(budgets.values())))
     console.print(
-        f"{found.site.box} is good: {len(found.camera)} camera(s), policy {settings.policy}, "
+        f"{found.site.box} is good: {len(found.camera)} camera(s), policy {profile}, "
         f"at most {most} bytes a day can pass from eye to mouth",
         highlight=False,
     )

@@ -1,8 +1,8 @@
 """What box and its children tell each other: closed messages over one socket pair with each child, none with a picture.
 
-    box ──EyeStart · Addresses · LinkReopened · Stop────▶ eye    ──┐
+    box ──EyeStart · Addresses · LinkReopened · HoldTight · Stop──▶ eye ──┐
     box ──MouthStart · Addresses · LinkReopened · Stop──▶ mouth  ──┤
-    box ◀── Ready · Beat · Refused · Resolve · LinkCut · Tallied · Numbered · Ended ──┘
+    box ◀── Ready · Beat · Refused · Resolve · LinkCut · Tallied · Numbered · Witnessed · Dealt · Ended ──┘
 
 The first message a child reads is its start; passwords travel here and nowhere else, so that they stand in no argument
 and no environment. When box goes, the pair closes and the child ends.
@@ -17,6 +17,15 @@ from msgspec import Meta
 
 from veilleur_agent.confine.report import ConfinementReport
 from veilleur_agent.link import CutReason, LinkCutError, read_packet
+from veilleur_contracts.audit import (
+    DocumentRefused,
+    PolicyTaken,
+    RootTaken,
+    StopLifted,
+    StopTaken,
+    StrictFrom,
+    StrictUntil,
+)
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.ids import CameraId, Sha256, Slug, VersionText
 
@@ -29,7 +38,9 @@ Natural = Annotated[int, Meta(ge=0, le=1 << 53)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 Text = Annotated[str, Meta(max_length=512)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-Profile = Literal["bench", "strictest"]
+Profile = Literal["bench", "strictest", "signed"]
+EyeWitnessed = RootTaken | PolicyTaken | DocumentRefused | StopTaken | StopLifted | StrictFrom | StrictUntil
+"""What the eye alone knows, since it alone verifies."""
 
 
 class RefusedReason(StrEnum):
@@ -40,6 +51,7 @@ class RefusedReason(StrEnum):
     SECRETS = "secrets"
     WINDOW = "window"
     BENCH = "bench"
+    ROOT = "root"
     GROUND = "ground"
     CONFINEMENT = "confinement"
     SPAWN = "spawn"
@@ -79,10 +91,12 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
         models: Folder of built models.
         model: Which one.
         secrets: File of camera passwords that only the eye reads.
-        profile: The policy in force.
+        profile: Which profile holds, or that signed policies say.
         bench_token: The simulator's one-time token.
         trusts_clock: Whether the clock counts as set, whatever the kernel says.
         reach: What it may touch.
+        root: The root pinned at enrolment; with ``signed`` alone.
+        offers: Folder that signed documents are put into; the same.
     """
 
     site: Path
@@ -95,6 +109,8 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
     bench_token: Text | None
     trusts_clock: bool
     reach: Reach
+    root: Path | None = None
+    offers: Path | None = None
 
     def __repr__(self) -> str:
         """Show nothing: it holds a token."""
@@ -168,6 +184,12 @@ class Stop(ControlMessage, frozen=True, tag=6):
     within_ms: Natural
 
 
+class HoldTight(ControlMessage, frozen=True, tag=8):
+    """From here on the strictest profile holds for everything, whatever is signed; or no longer."""
+
+    is_tight: bool
+
+
 class Ready(ControlMessage, frozen=True, tag=10):
     """Everything is loaded; the work begins."""
 
@@ -224,15 +246,27 @@ class Confined(ControlMessage, frozen=True, tag=18):
     report: ConfinementReport
 
 
+class Witnessed(ControlMessage, frozen=True, tag=19):
+    """Something that belongs into the audit and that the eye alone knows."""
+
+    what: EyeWitnessed
+
+
+class Dealt(ControlMessage, frozen=True, tag=20):
+    """A document that was offered is taken or refused, and need not be offered again."""
+
+    sha256: Sha256
+
+
 class Ended(ControlMessage, frozen=True, tag=17):
     """The last word of a child that was asked to stop."""
 
     left: Natural
 
 
-ToEye = EyeStart | Addresses | LinkReopened | Stop
+ToEye = EyeStart | Addresses | LinkReopened | HoldTight | Stop
 ToMouth = MouthStart | Addresses | LinkReopened | Stop
-FromChild = Confined | Ready | Beat | Refused | LinkCut | Resolve | Tallied | Numbered | Ended
+FromChild = Confined | Ready | Beat | Refused | LinkCut | Resolve | Tallied | Numbered | Witnessed | Dealt | Ended
 
 _T = TypeVar("_T")
 

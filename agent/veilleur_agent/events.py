@@ -43,6 +43,17 @@ def _names_of(enum: type[StrEnum]) -> frozenset[str]:
 
 ID: Final = str
 CAMERA_STATES: Final = frozenset(state.name.lower() for state in CameraState)
+PROFILES: Final = _words("bench", "strictest", "signed", "stopped")
+WHY: Final = _words(
+    *("none", "no-policy", "not-covered", "unfounded", "expired", "root-expired", "no-contact", "behind", "clock"),
+    *("stopped", "audit-unwritable", "masks-undecided"),
+)
+"""Why a camera may do no more: ``standing.WhyStrict`` and what the eye adds; the modules that verify stay with it."""
+DOCUMENTS: Final = _words("root", "policy", "stop", "contact", "standing", "unknown")
+REFUSALS: Final = _words(
+    *("truncated-document", "malformed-document", "wrong-type", "wrong-controller", "forged", "unknown-key"),
+    *("under-signed", "older", "expired", "not-yet"),
+)
 
 EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "eye.started": {"cameras": int, "in_flight": int, "epoch": int},
@@ -50,11 +61,14 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "eye.refused": {"reason": _names_of(RefusedReason)},
     "camera.state_changed": {"camera": ID, "state": CAMERA_STATES, "reconnects": int},
     "camera.view_changed": {"camera": ID, "is_moved": bool, "is_blind": bool},
+    "camera.permissions_changed": {"camera": ID, "profile": PROFILES, "why": WHY, "runs": bool},
+    "document.refused": {"document": DOCUMENTS, "reason": REFUSALS},
+    "windows.withheld": {"camera": ID},
     "detector.failed": {"camera": ID, "frames": int},
     "street.events_dropped": {"camera": ID, "events": int},
     "windows.restored": {"camera": ID},
     "windows.lost": {"camera": ID},
-    "checkpoint.refused": {"what": _words("hold", "windows", "release", "view", "disk", *WATCHES)},
+    "checkpoint.refused": {"what": _words("hold", "windows", "release", "view", "disk", "standing", *WATCHES)},
     "link.cut": {"reason": _names_of(CutReason)},
     "link.reopened": {},
     "link.full": {"held": int, "bytes": int},

@@ -1,6 +1,6 @@
 """Everything that can be refused before a process is started, each with one sentence.
 
-settings + site.toml ──▶ checked: sources, secrets, windows, bench, model, folders ──▶ Plan
+settings + site.toml ──▶ checked: sources, secrets, windows, bench, root, model, folders ──▶ Plan
 """
 
 import fcntl
@@ -15,21 +15,19 @@ from urllib.parse import urlsplit
 
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.budget import Budget, budget_of, leak_bytes_per_day
-from veilleur_agent.control import CameraBudget, EyeStart, MouthStart, Reach
+from veilleur_agent.control import CameraBudget, EyeStart, MouthStart, Profile, Reach
+from veilleur_agent.enrolment import offers_of, pin_root, pinned_root, profile_of
+from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.link import others_budget
 from veilleur_agent.settings import AgentSettings, BrokerAddress, broker_of
-from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.policy import BENCH, STRICTEST, Permissions, check_bench_source
+from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site
 
 TOKEN_BYTES_MAX: Final = 256
-PROFILES: Final = {"bench": BENCH, "strictest": STRICTEST}
+PROFILES: Final[dict[Profile, Permissions]] = {"bench": BENCH, "strictest": STRICTEST, "signed": LOOSEST_SIGNED}
 PRIVATE: Final = 0o077
 DEFAULT_PORTS: Final = {"rtsp": 554, "http": 80, "https": 443}
-
-
-class StartRefusedError(RejectedError):
-    """The agent cannot run as it is asked to; the sentence names the thing and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,8 @@ class Plan:
     Attributes:
         site: What the box should do.
         settings: What it is.
-        permissions: What it may do.
+        profile: Which profile holds, or that signed policies say.
+        permissions: What it may do; under signed policies, more than any of them can give.
         broker: Where it speaks.
         state: Folder of the box.
         site_file: Copy of the site's bytes for the eye.
@@ -50,6 +49,7 @@ class Plan:
 
     site: Site
     settings: AgentSettings
+    profile: Profile
     permissions: Permissions
     broker: BrokerAddress
     state: Path
@@ -61,6 +61,16 @@ class Plan:
     def leak_bytes_per_day(self) -> int:
         """Return what a hostile eye could get past the link in one day, at the very most."""
         return leak_bytes_per_day((*self.budgets.values(), others_budget(self.budgets.values())))
+
+    @property
+    def audit(self) -> Path:
+        """Folder of the audit log."""
+        return self.state / "audit"
+
+    @property
+    def offers(self) -> Path:
+        """Folder of the documents that wait for the eye."""
+        return offers_of(self.state)
 
     def hosts(self) -> dict[str, tuple[str, int]]:
         """Return, for each camera on a network, the name and port it is reached at."""
@@ -80,7 +90,7 @@ class Plan:
             ports=tuple(sorted({port for _, port in self.hosts().values()})),
             read_only=(*(str(path.resolve()) for path in named if path is not None), *files),
             devices=tuple(source for source in local if source not in files),
-            others=(str(self.state / "mouth"),),
+            others=(str(self.state / "mouth"), str(self.audit)),
             allow_unconfined=self.settings.allow_unconfined,
         )
 
@@ -91,7 +101,7 @@ class Plan:
             ports=(self.broker.port,),
             read_only=(),
             devices=(),
-            others=(str(self.state / "eye"), *(() if secrets is None else (str(secrets.resolve()),))),
+            others=(str(self.state / "eye"), str(self.audit), *(() if secrets is None else (str(secrets.resolve()),))),
             allow_unconfined=self.settings.allow_unconfined,
         )
 
@@ -105,10 +115,12 @@ class Plan:
             models=str(self.settings.model_folder.resolve()),
             model=self.settings.model,
             secrets=None if secrets is None else str(secrets.resolve()),
-            profile=self.settings.policy,
+            profile=self.profile,
             bench_token=self.token,
             trusts_clock=self.settings.trust_clock,
             reach=self.eye_reach(),
+            root=str(pinned_root(self.state)) if self.profile == "signed" else None,
+            offers=str(self.offers) if self.profile == "signed" else None,
         )
 
     def mouth_start(self, addresses: tuple[str, ...]) -> MouthStart:
@@ -119,7 +131,7 @@ class Plan:
             box=self.site.site.box,
             controller=self.site.site.controller,
             state=str(self.state / "mouth"),
-            profile=self.settings.policy,
+            profile=self.profile,
             host=self.broker.host,
             addresses=addresses,
             port=self.broker.port,
@@ -141,39 +153,48 @@ def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
     """
     data, site = _read_site(site_path)
     token = _take_token(settings.bench_token)
-    permissions = PROFILES[settings.policy]
-    budgets = check_site_runs(site, settings, permissions, token, site_path.parent)
+    profile = profile_of(settings)
+    budgets = check_site_runs(site, settings, profile, token, site_path.parent)
     _check_model(settings)
     _check_uids(settings)
     broker = broker_of(settings.broker.get_secret_value())
     state = _prepare_state(settings)
+    if profile == "signed":
+        pin_root(settings, state)
     site_file = state / "documents" / "site.toml"
     replace_file(site_file, data, 0o644)
     digest = hashlib.sha256(data).hexdigest()
-    return Plan(site, settings, permissions, broker, state, site_file, digest, token, budgets)
+    return Plan(site, settings, profile, PROFILES[profile], broker, state, site_file, digest, token, budgets)
 
 
 def check_site_runs(
-    site: Site, settings: AgentSettings, permissions: Permissions, token: str | None, beside: Path
+    site: Site, settings: AgentSettings, profile: Profile, token: str | None, beside: Path
 ) -> dict[str, Budget]:
     """Check what a site asks for against this machine and the policy; return each camera's budget on the link.
 
     Args:
         site: A site that holds together.
         settings: Of this box.
-        permissions: In force.
+        profile: In force.
         token: The simulator's.
         beside: Folder that relative paths of sources start from.
 
     Raises:
-        RejectedError: A source that is not there, a secret nobody holds, a window too short, a street under bench.
+        RejectedError: A source that is not there, a secret nobody holds, a window too short, a street under bench, or
+            one in which nobody has decided what to mask.
     """
     budgets = {}
+    permissions = PROFILES[profile]
     for camera in site.camera:
         where = f"camera {camera.id}"
         is_file = _check_source(where, camera, beside)
-        if settings.policy == "bench":
+        if profile == "bench":
             check_bench_source(camera.source, is_regular_file=is_file, token=token)
+        if profile == "strictest" and not is_file:
+            raise StartRefusedError(
+                f"{where}: nobody has decided what to mask in its picture, so it does not run: give a signed policy "
+                "that names it (--policy FILE --root FILE)"
+            )
         if camera.secret is not None and settings.secrets is None:
             raise StartRefusedError(f"{where} names the secret {camera.secret}: give the file of secrets (--secrets)")
         budgets[camera.id] = budget_of(camera, _window_s(where, camera, site, permissions), permissions)
@@ -280,6 +301,8 @@ def _prepare_state(settings: AgentSettings) -> Path:
     try:
         state.mkdir(parents=True, exist_ok=True)
         (state / "documents").mkdir(mode=0o755, exist_ok=True)
+        offers_of(state).mkdir(mode=0o755, exist_ok=True)
+        (state / "audit").mkdir(mode=0o700, exist_ok=True)
         for name, uid in (("eye", settings.eye_uid), ("mouth", settings.mouth_uid)):
             folder = state / name
             folder.mkdir(mode=0o700, exist_ok=True)

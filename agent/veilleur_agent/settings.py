@@ -29,7 +29,8 @@ class AgentSettings(BaseSettings):
         model: Which model looks at the frames.
         broker: ``mqtt://[user:password@]host[:port]``.
         mqtt_version: Of MQTT; ``auto`` tries 5, then 3.1.1.
-        policy: Which profile is in force.
+        policy: ``bench``, ``strictest``, or a file with a signed policy; None: what was signed before, else strictest.
+        root: File with the signed root that policies are checked with; pinned at the first start.
         secrets: TOML file of camera passwords that only the eye reads.
         bench_token: File with the simulator's one-time token.
         eye_uid: User under which the eye runs, when box runs as root.
@@ -49,7 +50,8 @@ class AgentSettings(BaseSettings):
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,31}$")] = DEFAULT_MODEL
     broker: SecretStr = SecretStr(f"mqtt://127.0.0.1:{MQTT_PORT}")
     mqtt_version: Literal["auto", "5", "3.1.1"] = "auto"
-    policy: Literal["bench", "strictest"] = "strictest"
+    policy: Annotated[str, Field(pattern=r"^(bench|strictest|.*[./].*)$", max_length=4096)] | None = None
+    root: Path | None = None
     secrets: Path | None = None
     bench_token: Path | None = None
     eye_uid: Annotated[int, Field(ge=1, le=2**31)] | None = None

@@ -7,10 +7,23 @@ import msgspec
 
 from veilleur_contracts.messages import MessageClass
 from veilleur_contracts.policy import STRICTEST, AggregateKind, EventKind, Permissions, strictest_after
-from veilleur_contracts.policy_document import DPO_OF, CameraRules, Opinion, Policy, Rules
+from veilleur_contracts.policy_document import DPO_OF, RETENTION_DAYS_MAX, CameraRules, Opinion, Policy, Rules
 
 SIGNED: Final = "signed"
 """Name of the profile of a camera that a signed policy covers."""
+
+
+LOOSEST_SIGNED: Final = Permissions(
+    SIGNED,
+    frozenset(MessageClass),
+    person_cell_min=3,
+    keep_images=True,
+    retention_days=RETENTION_DAYS_MAX,
+    events=frozenset(EventKind),
+    aggregates=frozenset(AggregateKind),
+    masks_decided=True,
+)
+"""More than any policy can give a camera: what room is made for before it is known what a policy says."""
 
 
 def permissions_for(policy: Policy, camera: str, insee: str, now: datetime) -> Permissions:

@@ -28,7 +28,10 @@ _BOTH: Final = (
     *("msgspec", "structlog", "pydantic", "pydantic_core", "pydantic_settings", "annotated_types"),
     *("typing_extensions", "typing_inspection", "dotenv", "__pycache__"),
 )
-EYE_PACKAGES: Final = frozenset((*_BOTH, *PIXEL_LIBRARIES, "opencv_python_headless", "veilleur_models", "packaging"))
+_VERIFYING: Final = ("cryptography", "_cffi_backend", "securesystemslib")
+EYE_PACKAGES: Final = frozenset(
+    (*_BOTH, *PIXEL_LIBRARIES, *_VERIFYING, "opencv_python_headless", "veilleur_models", "packaging")
+)
 MOUTH_PACKAGES: Final = frozenset((*_BOTH, *BROKER_LIBRARIES))
 
 

@@ -7,6 +7,7 @@ Capture ─┘   (a few frames at once)   (one a camera) └─▶ checkpoint, e
 
 import select
 import socket
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -17,8 +18,10 @@ from veilleur_agent.control import (
     Addresses,
     Beat,
     ControlEnd,
+    Dealt,
     Ended,
     EyeStart,
+    HoldTight,
     LinkCut,
     LinkReopened,
     Ready,
@@ -26,15 +29,15 @@ from veilleur_agent.control import (
     RefusedReason,
     Resolve,
     Stop,
+    Witnessed,
     to_eye,
 )
 from veilleur_agent.events import Tell
-from veilleur_agent.eye.cameras import Doorway, capture_of, doorway_of
 from veilleur_agent.eye.capture import Capture
 from veilleur_agent.eye.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from veilleur_agent.eye.detect import Detector, DetectorRejectedError
 from veilleur_agent.eye.errors import CheckpointRejectedError, DetectorLostError, EyeRefusedError
-from veilleur_agent.eye.lookout import Lookout
+from veilleur_agent.eye.posts import Posts
 from veilleur_agent.eye.scheduler import Scheduler
 from veilleur_agent.eye.settings import EyeSettings, settings_of
 from veilleur_agent.eye.timesource import is_synced
@@ -49,8 +52,12 @@ CHORES_EVERY_S: Final = 0.05
 BEAT_EVERY_S: Final = 1.0
 CHECKPOINT_EVERY_S: Final = 10.0
 SYNC_EVERY_S: Final = 10.0
+POLICY_EVERY_S: Final = 5.0
+"""A stop holds that soon after it lies before the eye; it has 60 s from a DPO's word on."""
 FAILURES_MAX: Final = 10
 """Frames in a row that could not be looked at, whatever their camera: then the detector is lost."""
+REPORTS_MAX: Final = 256
+"""What is kept for a box that does not listen at the moment."""
 LAST_FRAMES_S: Final = 2.0
 LAST_LOOK_S: Final = 0.2
 
@@ -100,14 +107,9 @@ class Eye:
         self._clock: Clock = SystemClock()
         self._decoder = to_eye()
         self._scheduler = Scheduler(detector)
-        self._doorways: dict[str, Doorway] = {}
-        self._lookouts: dict[str, Lookout] = {}
-        self._captures: dict[str, Capture] = {}
-        for camera in settings.site.camera:
-            doorway = self._doorways[camera.id] = doorway_of(camera, settings, self._clock)
-            self._lookouts[camera.id] = Lookout(camera, settings, self._clock, tell)
-            self._captures[camera.id] = capture_of(camera, doorway, self._clock, self._scheduler.wake)
-            self._scheduler.add(self._captures[camera.id], camera.fps)
+        self._posts = Posts(settings, self._scheduler, self._clock, tell)
+        self._doorways, self._lookouts = self._posts.doorways, self._posts.lookouts
+        self._captures = self._posts.captures
         self._hold: Hold = self._restored()
         budgets = {
             one.id: budget_of(one, settings.window_s(one), settings.permissions).within()
@@ -125,14 +127,15 @@ class Eye:
         self._was_full = False
         self._dropped_told = (0, 0)
         self._in_flight = detector.in_flight
+        self._reports: deque[Witnessed | Dealt] = deque(maxlen=REPORTS_MAX)
 
     def run(self) -> None:
         """Look, count and say, until box says stop."""
+        self._obey()  # where the cameras are
+        self._follow_policy()
         self._introduce()
         self._tell("eye.started", cameras=len(self._lookouts), in_flight=self._in_flight, epoch=self._hold.epoch)
-        self._obey()  # where the cameras are
-        for capture in self._captures.values():
-            capture.start()
+        self._posts.start()
         self._control.say(Ready())
         while self._stop_at_s is None:
             self._look(LOOP_S)
@@ -163,14 +166,16 @@ class Eye:
             self._say_tallies()
         if not self._settings.trusts_clock and self._is_due("sync", SYNC_EVERY_S):
             self._is_synced = is_synced()
-        now_ms = self._clock.now_ms()
+        if self._is_due("policy", POLICY_EVERY_S):
+            self._follow_policy()
+        now_ms, running = self._clock.now_ms(), self._posts.running()
         for name, lookout in self._lookouts.items():
             self._say(lookout.due(now_ms, synced=self._is_synced))
             capture = self._captures[name]
             counters = capture.counters
             health = lookout.health_due(capture.state, counters.reconnects, counters.frames_dropped)
             self._say([] if health is None else [health])
-            if self._doorways[name].should_ask(capture.state):
+            if name in running and self._doorways[name].should_ask(capture.state):
                 self._control.say(Resolve(name))
         if self._is_due("checkpoint", CHECKPOINT_EVERY_S) or self._hold.needs_saving:
             self._save()
@@ -184,6 +189,9 @@ class Eye:
                     self._stop_at_s = self._clock.elapsed_s() + within_ms / 1000
                 case Addresses(name=name, addresses=addresses) if name in self._doorways:
                     self._doorways[name].lead_to(addresses)
+                case HoldTight(is_tight=is_tight):
+                    self._posts.is_tight = is_tight
+                    self._done_at_s.pop("policy", None)
                 case LinkReopened() if self._is_cut:
                     discard(self._link)
                     self._hold.rewind()
@@ -194,8 +202,16 @@ class Eye:
                     pass  # for the mouth, or a second start: nothing to do
 
     def _introduce(self) -> None:
-        for lookout in self._lookouts.values():
-            self._say(lookout.introduction())
+        self._say(list(self._posts.introductions()))
+
+    def _follow_policy(self) -> None:
+        """Take what was offered, and do what holds now."""
+        shift = self._posts.turn()
+        self._say(shift.records)
+        self._reports.extend(map(Witnessed, shift.happened))
+        self._reports.extend(map(Dealt, shift.dealt))
+        while self._reports and self._control.say(self._reports[0]):
+            self._reports.popleft()
 
     def _say(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -261,7 +277,7 @@ class Eye:
 
     def _finish(self, stop_at_s: float) -> None:
         """Close the windows, say them, and wait until the mouth has everything or the time is over."""
-        for name in self._captures:
+        for name in self._posts.running():
             self._scheduler.remove(name)
         last_at_s = min(stop_at_s, self._clock.elapsed_s() + LAST_FRAMES_S)
         while self._clock.elapsed_s() < last_at_s and self._look(LAST_LOOK_S):

@@ -142,6 +142,12 @@ class Scheduler:
         del self._captures[camera]
         self._turns.remove(camera)
 
+    def forget(self, camera: str) -> None:
+        """Abandon the frame of ``camera`` that is being looked at, if there is one."""
+        look = self._looks.pop(camera, None)
+        if look is not None:
+            look.abandon()
+
     def wake(self) -> None:
         """Look again whose turn it is: a camera has a new frame, or its state has changed; safe from any thread."""
         self._woken.set()

@@ -15,7 +15,9 @@ from veilleur_agent.control import EyeStart, RefusedReason
 from veilleur_agent.eye.errors import EyeRefusedError
 from veilleur_agent.eye.ground import GroundRejectedError
 from veilleur_agent.eye.watching import ground_of
+from veilleur_contracts.envelope import ENVELOPE_BYTES_MAX
 from veilleur_contracts.policy import BENCH, STRICTEST, BenchRefusedError, Permissions, check_bench_source
+from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site, site_hash_of
 from veilleur_models.errors import ModelRejectedError
 from veilleur_models.package import ModelPackage, load
@@ -23,7 +25,8 @@ from veilleur_models.package import ModelPackage, load
 SECRETS_BYTES_MAX: Final = 65_536
 PRIVATE: Final = 0o077
 HASH_DIGITS: Final = 16
-PROFILES: Final[Mapping[str, Permissions]] = {"bench": BENCH, "strictest": STRICTEST}
+PROFILES: Final[Mapping[str, Permissions]] = {"bench": BENCH, "strictest": STRICTEST, "signed": LOOSEST_SIGNED}
+"""What may be asked for at most; what a camera may really do is for its mandate to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,15 @@ class EyeSettings:
 
     Attributes:
         site: What to do.
-        permissions: What may be told.
+        permissions: What may be told; under signed policies, more than any of them can give.
         trusts_clock: Whether the clock counts as set, whatever the kernel says.
         package: The model.
         hashes: Of all three.
         passwords: By name of the secret.
         checkpoint: Where to keep what must survive.
+        root: The pinned root, where signed policies hold; None: the profile does.
+        offers: Folder that documents are put into.
+        files: Cameras that are recorded files, and so no street.
     """
 
     site: Site
@@ -56,10 +62,13 @@ class EyeSettings:
     hashes: Hashes
     passwords: Mapping[str, str] = field(repr=False)
     checkpoint: Path
+    root: bytes | None = None
+    offers: Path = Path("/nonexistent")
+    files: frozenset[str] = frozenset()
 
     def window_s(self, camera: Camera) -> int:
-        """Return the length of a window of ``camera``, seconds."""
-        return self.site.site.window_s or self.permissions.window_s_for(camera.label_set())
+        """Return the length of a window of ``camera``, seconds: as the site asks, and never under what is allowed."""
+        return max(self.site.site.window_s or 0, self.permissions.window_s_for(camera.label_set()))
 
 
 def settings_of(start: EyeStart) -> EyeSettings:
@@ -85,7 +94,11 @@ def settings_of(start: EyeStart) -> EyeSettings:
     )
     trusts_clock = start.trusts_clock or start.profile == "bench"
     checkpoint = Path(start.state) / "eye.checkpoint"
-    return EyeSettings(site, permissions, trusts_clock, package, hashes, passwords, checkpoint)
+    files = frozenset(camera.id for camera in site.camera if _is_file(camera))
+    root, offers = _root_of(start), Path(start.offers or "/nonexistent")
+    return EyeSettings(
+        site, permissions, trusts_clock, package, hashes, passwords, checkpoint, root=root, offers=offers, files=files
+    )
 
 
 def _digest_of(data: bytes) -> str:
@@ -103,13 +116,26 @@ def _site_of(start: EyeStart) -> Site:
     raise EyeRefusedError(RefusedReason.SITE)
 
 
+def _root_of(start: EyeStart) -> bytes | None:
+    if start.profile != "signed":
+        return None
+    try:
+        with Path(start.root or "").open("rb") as file:
+            return file.read(ENVELOPE_BYTES_MAX + 1)
+    except OSError:
+        raise EyeRefusedError(RefusedReason.ROOT) from None
+
+
+def _is_file(camera: Camera) -> bool:
+    try:
+        return "://" not in camera.source and stat.S_ISREG(Path(camera.source).stat().st_mode)
+    except OSError:
+        return False
+
+
 def _check_bench(camera: Camera, token: str | None) -> None:
     try:
-        is_file = "://" not in camera.source and stat.S_ISREG(Path(camera.source).stat().st_mode)
-    except OSError:
-        is_file = False
-    try:
-        check_bench_source(camera.source, is_regular_file=is_file, token=token)
+        check_bench_source(camera.source, is_regular_file=_is_file(camera), token=token)
     except BenchRefusedError:
         raise EyeRefusedError(RefusedReason.BENCH, camera.id) from None
 

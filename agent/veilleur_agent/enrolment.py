@@ -1,0 +1,58 @@
+"""Which root a box was enrolled with, and so which policies it can be given.
+
+--root FILE ──first start──▶ documents/root.json ─▶ eye        --policy FILE ──▶ documents/offers/ ─▶ eye
+"""
+
+from pathlib import Path
+
+from veilleur_agent.atomic import replace_file
+from veilleur_agent.control import Profile
+from veilleur_agent.errors import StartRefusedError
+from veilleur_agent.offers import put_offer, read_document
+from veilleur_agent.settings import AgentSettings
+from veilleur_contracts.authority import read_root
+from veilleur_contracts.policy_document import PolicyRejectedError
+
+
+def profile_of(settings: AgentSettings) -> Profile:
+    """Return which profile holds; a box that was enrolled once stays under signed policies, unless told otherwise."""
+    if settings.policy == "bench":
+        return "bench"
+    is_enrolled = settings.root is not None or pinned_root(settings.state).exists()
+    if settings.policy == "strictest" or (settings.policy is None and not is_enrolled):
+        return "strictest"
+    return "signed"
+
+
+def pinned_root(state: Path) -> Path:
+    """Return where the root lies that the box was enrolled with."""
+    return state.resolve() / "documents" / "root.json"
+
+
+def offers_of(state: Path) -> Path:
+    """Return the folder of the documents that wait for the eye."""
+    return state.resolve() / "documents" / "offers"
+
+
+def pin_root(settings: AgentSettings, state: Path) -> None:
+    """Pin the root at the first start, and put the policy that was given before the eye, which alone verifies it."""
+    pinned = pinned_root(state)
+    if settings.root is not None:
+        data = read_document(settings.root, "the root")
+        if pinned.exists() and pinned.read_bytes() != data:
+            raise StartRefusedError(
+                f"this box was enrolled with another root than {settings.root}: offer a new root with veilleur-agent "
+                "offer, or enrol the box again with an empty --state"
+            )
+        try:
+            read_root(data, None)
+        except PolicyRejectedError as error:
+            raise StartRefusedError(f"--root {settings.root}: {error}") from None
+        if not pinned.exists():
+            replace_file(pinned, data, 0o644)
+    elif not pinned.exists():
+        raise StartRefusedError(
+            "a signed policy is checked with a root: give the one this box is enrolled with (--root)"
+        )
+    if settings.policy is not None:
+        put_offer(offers_of(state), read_document(Path(settings.policy), "the policy"))
