@@ -7,13 +7,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
 
 from city_hall import CityHall
 from fleet_double import Ledger, fleet_at
 from journeys.town import film_of, scenario_of, site_of
 from model_builders import built_sprite
+from veilleur_agent.audit import AuditLog
 from veilleur_agent.audit_view import look_into
 from veilleur_agent.box import Box
+from veilleur_agent.cli import app
 from veilleur_agent.confine.process import lacking_here
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.offers import put_offer
@@ -28,6 +32,7 @@ from veilleur_contracts.audit import (
     StrictFrom,
     StrictUntil,
     What,
+    origin_of,
 )
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.envelope import read_envelope
@@ -218,6 +223,33 @@ async def test_a_dpo_stops_a_box_within_a_minute_and_no_restart_starts_it_again(
     async with running(lifted, root=None) as free:
         await free.until(lambda: free.states()[-1:] == [("signed", "none", True)])
         await frames_come(free)
+
+
+def test_a_person_on_the_spot_offers_a_stop_and_reads_the_audit(tmp_path, models, film, hall) -> None:
+    (tmp_path / "site.toml").write_text(site_of(str(film)), encoding="utf-8")
+    plan = plan_with(tmp_path, models, root=hall.root)
+    stop = hall.stop()
+    state = ("--state", str(plan.state))
+    offered = CliRunner().invoke(app, ["offer", str(stop), *state])
+    assert offered.exit_code == 0, offered.output
+    assert offered.output.startswith("stop ")
+    assert [path.read_bytes() for path in plan.offers.iterdir()] == [stop.read_bytes()]
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    log = AuditLog.open(plan.audit, origin_of("ville", "box-1"), key, SystemClock())
+    log.append(StopTaken("ab" * 32, "dpo-ville"))
+    log.checkpoint()
+    log.close()
+    shown = CliRunner().invoke(app, ["audit", *state], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert "stop-taken" in shown.output
+    assert "1 entries, signed up to 1, whole" in shown.output
+
+
+@pytest.mark.parametrize("words", [["offer", "site.toml"], ["offer", "missing.json"], ["audit"]], ids=" ".join)
+def test_what_cannot_be_offered_or_read_is_refused(papers, words) -> None:
+    done = CliRunner().invoke(app, [*words, "--state", str(papers / "nowhere")])
+    assert isinstance(done.exception, RejectedError)
+    assert "\n" not in str(done.exception)
 
 
 async def test_while_the_audit_cannot_be_written_everything_is_strict(running, hall) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from box_builders import HandClock
-from policy_builders import NOW, CityHall, a_policy
+from policy_builders import NOW, CityHall, a_policy, visa_of
 from veilleur_agent.events import DOCUMENTS, REFUSALS, WHY, check_event
 from veilleur_agent.eye.documents import OFFERS_MAX, offered_in, reason_of
 from veilleur_agent.eye.mandate import (
@@ -24,15 +24,28 @@ from veilleur_agent.eye.posts import NOT_STRICT
 from veilleur_contracts.audit import DocumentRefused, PolicyTaken, RootTaken, StopLifted, StopTaken
 from veilleur_contracts.envelope import DocumentType, short_name
 from veilleur_contracts.messages import MessageClass
-from veilleur_contracts.policy import BENCH, STOPPED, STRICTEST, Permissions, is_within
+from veilleur_contracts.policy import (
+    BENCH,
+    LARGER_IS_TIGHTER,
+    STOPPED,
+    STRICTEST,
+    AggregateKind,
+    EventKind,
+    Permissions,
+    is_within,
+)
 from veilleur_contracts.policy_document import (
+    RETENTION_DAYS_MAX,
     CameraRules,
     Controller,
+    Images,
     PolicyRejectedError,
     Role,
+    Rules,
     Scope,
     Stop,
 )
+from veilleur_contracts.policy_effect import LOOSEST_SIGNED, Effect, with_events
 from veilleur_contracts.site import Camera
 from veilleur_contracts.standing import WhyStrict
 
@@ -213,6 +226,16 @@ def test_held_tight_is_never_more_than_was_held(permissions: Permissions) -> Non
 )
 def test_what_was_counted_before_leaves_only_if_it_still_might(before, now, may) -> None:
     assert may_still_be_told(before, now) is may
+
+
+def test_no_policy_gives_more_than_room_was_made_for() -> None:
+    least = {name: Rules.__annotations__[name].__metadata__[0].ge for name in LARGER_IS_TIGHTER}
+    everything = {"classes": frozenset(MessageClass), "aggregates": frozenset(AggregateKind)}
+    rules = Rules(**least, **everything, images=Images(RETENTION_DAYS_MAX, 30, "Arrêté 1"))
+    visa = visa_of(Role.DPO_VILLE, aggregates=frozenset(AggregateKind))
+    lasting = Effect(a_policy(default=rules, visas=(visa,), cameras=(CameraRules("gare"),))).lasting("gare", "30189")
+    loosest = with_events(lasting, frozenset(EventKind))
+    assert loosest == LOOSEST_SIGNED
 
 
 def test_every_word_the_eye_has_for_a_refusal_is_registered() -> None:

@@ -220,6 +220,19 @@ def test_a_camera_that_was_removed_is_served_no_more() -> None:
     assert late["a"] <= 1, "the frame that was being looked at still comes"
 
 
+def test_a_camera_that_was_forgotten_gives_not_even_the_frame_that_was_being_looked_at() -> None:
+    looker = Looker()
+    scheduler = Scheduler(looker)
+    for camera in ("a", "b"):
+        scheduler.add(Camera(camera), 5)
+    scheduler.next(0.0)
+    scheduler.remove("a")
+    scheduler.forget("a")
+    scheduler.forget("never there")
+    assert {glance.frame.camera for glance in looker.begun} == {"b"}
+    assert served(scheduler, looker, 10)["a"] == 0
+
+
 def test_two_cameras_share_the_real_detector() -> None:
     frames = {
         label.name.lower(): [
