@@ -27,10 +27,11 @@ from veilleur_agent.link import others_budget
 from veilleur_agent.offers import put_offer, read_document
 from veilleur_agent.preflight import PROFILES, Plan, check_site_runs, plan_of
 from veilleur_agent.settings import DEFAULT_MODEL, settings_of
+from veilleur_agent.validation import validate
 from veilleur_contracts.clock import SystemClock, datetime_of
 from veilleur_contracts.envelope import read_envelope, short_name
 from veilleur_contracts.errors import RejectedError, TransientError
-from veilleur_contracts.site import read_site
+from veilleur_contracts.site import GROUND_POINTS_MIN, Camera, read_site
 
 if TYPE_CHECKING:  # the box process holds no picture, so it loads nothing that could
     from veilleur_agent.eye.count import CountReport
@@ -199,6 +200,12 @@ def show_audit(
     console.print(f"{findings.size} entries, signed up to {findings.signed_size}, whole", highlight=False)
 
 
+app.command(
+    epilog="Examples:  veilleur-agent validate street.mp4 --truth tally.toml --site site.toml --camera gare   ·   "
+    "veilleur-agent validate tests/footage/vtest.toml --json"
+)(validate)
+
+
 @app.command(epilog="Example:  veilleur-agent check --site site.toml --policy strictest")
 def check(
     site: Annotated[Path, typer.Option("--site", help="The site file to check.")],
@@ -211,12 +218,13 @@ def check(
     profile = profile_of(settings)
     permissions = PROFILES[profile]
     budgets = check_site_runs(found, settings, profile, None, site.parent)
-    table = Table("camera", "lines", "zones", "labels", "window", "source")
+    table = Table("camera", "lines", "zones", "labels", "window", "ground", "source")
     for camera in found.camera:
         window_s = found.site.window_s or permissions.window_s_for(camera.label_set())
         kind = camera.source.split("://", 1)[0] if "://" in camera.source else "file"
         labels = ", ".join(label.name.lower() for label in camera.label_set())
-        table.add_row(camera.id, str(len(camera.line)), str(len(camera.zone)), labels, f"{window_s} s", kind)
+        many = (str(len(camera.line)), str(len(camera.zone)))
+        table.add_row(camera.id, *many, labels, f"{window_s} s", _ground_of(camera), kind)
     console = Console()
     console.print(table)
     most = leak_bytes_per_day((*budgets.values(), others_budget(budgets.values())))
@@ -225,6 +233,27 @@ def check(
         f"at most {most} bytes a day can pass from eye to mouth",
         highlight=False,
     )
+
+
+def _ground_of(camera: Camera) -> str:
+    """Say how well the points of a camera's ground agree.
+
+    Raises:
+        GroundRejectedError: They fix no plane, or do not agree on one.
+    """
+    if camera.ground is None:
+        return "-"
+    from veilleur_agent.eye.ground import GroundRejectedError  # noqa: PLC0415  # arrays only where they are needed
+    from veilleur_agent.eye.watching import ground_of  # noqa: PLC0415  # the same
+
+    try:
+        ground = ground_of(camera)
+    except GroundRejectedError as error:
+        raise GroundRejectedError(f"camera {camera.id}: {error}") from None
+    many = len(camera.ground.image)
+    if ground is None or many == GROUND_POINTS_MIN:
+        return f"{many} points: give a fifth to check them"
+    return f"{many} points, {ground.error_m:.2f} m off"
 
 
 def main() -> None:
