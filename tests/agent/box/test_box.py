@@ -22,6 +22,7 @@ from veilleur_simulator.processes import Child, program_command, wait_until
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 WITHIN_S = 45.0
+CROSSINGS_A_SECOND_MAX = 3
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,8 @@ async def test_an_eye_that_is_killed_takes_up_its_windows_and_says_so(running) -
         await one.until(lambda: one.counted() > before)
     assert one.events("windows.restored") == [{"child": "eye", "camera": "avenue"}]
     assert one.events("child.ended")[0]["code"] == -signal.SIGKILL
-    assert one.counted() <= one.tallied()
+    # The tally is told once a second and the windows are on disk sooner: a kill may take a second of it.
+    assert one.counted() <= one.tallied() + CROSSINGS_A_SECOND_MAX
 
 
 async def test_a_model_that_was_tampered_with_is_refused_with_one_sentence(tmp_path, film, broker) -> None:
