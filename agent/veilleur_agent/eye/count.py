@@ -15,6 +15,7 @@ import msgspec
 
 from veilleur_agent.eye.address import Address, CameraError, address_of
 from veilleur_agent.eye.capture import Capture, frames_of
+from veilleur_agent.eye.clips import PreviewWriter
 from veilleur_agent.eye.detect import Detector
 from veilleur_agent.eye.pipeline import Pipeline
 from veilleur_agent.eye.preview import Preview
@@ -197,7 +198,8 @@ def _preview_of(
         return None
     if faces is None:
         raise CountRejectedError("a preview is filled where faces are, and no model that finds them was given")
-    return stack.enter_context(Preview(path, lines, detector, stack.enter_context(Detector(faces))))
+    writer = stack.enter_context(PreviewWriter(path, lines))
+    return stack.enter_context(Preview(writer, detector, stack.enter_context(Detector(faces))))
 
 
 def _expected_s(address: Address, seconds: float | None) -> float | None:

@@ -44,6 +44,8 @@ STEP_MS_MAX: Final = 2000
 """Time between frames beyond which nobody knows how anything moved."""
 SPEED_OVER: Final = 3
 """Sightings over which a speed is taken: boxes flicker by more than a person walks in one frame."""
+STEADIED_FRAMES: Final = 2
+"""Frames before and after from which a box at the edge of the frame is completed."""
 SIZE_MIN: Final = 1e-6
 
 
@@ -73,12 +75,18 @@ class _Path:
 
     @staticmethod
     def _steadied(before: Sequence[_Sighting], after: Sequence[_Sighting]) -> Box:
-        """Return the box of the last one of ``before``, and what its two neighbours say of that moment with it."""
+        """Return the box of the last one of ``before``, and what its neighbours say of that moment with it.
+
+        At the edge of the frame boxes are those of what is left of somebody: there, what was covered beside it in time
+        is covered too.
+        """
         box = before[-1][2]
-        if len(before) < 2 or not after or after[0][0] - before[-2][0] != 2:  # noqa: PLR2004  # the frames beside it
-            return box
-        between = (before[-2][2] + after[0][2]) / 2
-        return np.concatenate([np.minimum(box, between)[:2], np.maximum(box, between)[2:]])
+        beside = [one[2] for one in (*before[-3:-1], *after[:2]) if abs(one[0] - before[-1][0]) <= STEADIED_FRAMES]
+        if box.min() <= 0.0 or box.max() >= 1.0:
+            return _hull([box, *beside])
+        if len(before) > 1 and after and after[0][0] - before[-2][0] == 2:  # noqa: PLR2004  # the frames beside it
+            return _hull([box, (before[-2][2] + after[0][2]) / 2])
+        return box
 
 
 class Hold:
@@ -195,12 +203,17 @@ def _carried(seen: _Sighting, speed: Box, at_ms: int, growth: float) -> Box:
     _, seen_ms, box = seen
     shift = _shift_of(box, speed, at_ms - seen_ms)
     grown = _grown(box, growth)
-    return np.concatenate([np.minimum(grown, grown + shift)[:2], np.maximum(grown, grown + shift)[2:]])
+    return _hull([grown, grown + shift])
 
 
 def _grown(box: Box, share: float) -> Box:
     growth = (box[2:] - box[:2]) * share
     return np.concatenate([box[:2] - growth, box[2:] + growth])
+
+
+def _hull(boxes: Sequence[Box]) -> Box:
+    stacked = np.stack(boxes)
+    return np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
 
 
 def _centre(box: Box) -> Box:

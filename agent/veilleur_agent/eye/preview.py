@@ -1,27 +1,23 @@
-"""Show what is counted: every analysed frame redacted, its lines and tracks drawn over it, in a file.
+"""Show what is counted: every analysed frame, redacted, with the tracks and totals of that very frame.
 
 (RawFrame, Detections, Tracks, totals) ─▶ faces ─▶ Redactor (frames wait) ─▶ RedactedFrame ─┐
-                          ╎                                                                 ├─▶ PreviewWriter
+                          ╎                                                                 ├─▶ Writer (clips)
                           └──────────────── waits as long ─▶ (Tracks, totals) ──────────────┘
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
-from veilleur_agent.eye.clips import PreviewWriter
 from veilleur_agent.eye.detect import Detector, Look
 from veilleur_agent.eye.records import Detections, RawFrame, RedactedFrame, Tracks
 from veilleur_agent.eye.redact import Redactor
 from veilleur_contracts.errors import RejectedError, TransientError
 from veilleur_contracts.messages import Direction, Label
-from veilleur_contracts.site import Line
 
 Totals = Mapping[str, Mapping[Direction, int]]
 
@@ -35,35 +31,39 @@ class _Looked:
     faces: Look
 
 
+class Writer(Protocol):
+    """Whatever takes redacted frames, in their order, with what may be drawn over them."""
+
+    def write(self, frame: RedactedFrame, tracks: Tracks, totals: Totals) -> None:
+        """Take one."""
+
+
 class Preview:
-    """Writes one preview; holds the frames whose faces are looked for and those that the redactor holds back.
+    """Redacts what is shown; holds the frames whose faces are looked for and those that the redactor holds back.
 
     Args:
-        path: Where it is written.
-        lines: Drawn on every picture.
+        writer: Given every frame once; the caller closes it.
         people: The detector of what is counted; asked again about a filled frame now and then, between its other looks.
         faces: A detector of faces that nobody else uses.
 
-    Raises:
-        PreviewRejectedError: It cannot be written there.
+    Attributes:
+        redactor: Counts what it has shown, and why it filled whole frames.
     """
 
-    def __init__(self, path: Path, lines: Sequence[Line], people: Detector, faces: Detector) -> None:
-        self._writer = PreviewWriter(path, lines)
+    def __init__(self, writer: Writer, people: Detector, faces: Detector) -> None:
+        self._writer = writer
         self._people = people
         self._faces = faces
         self._looked: deque[_Looked] = deque()
         self._drawn: deque[tuple[Tracks, Totals]] = deque()
-        self._redactor = Redactor(self._left_in)
-        self._open = ExitStack()
+        self.redactor = Redactor(self._left_in)
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._writer)
-        self._open.callback(self._abandon)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._open.__exit__(kind, error, at)
+        while self._looked:
+            self._looked.popleft().faces.abandon()
 
     def show(self, frame: RawFrame, detections: Detections, tracks: Tracks, totals: Totals) -> None:
         """Take in one analysed frame, what was found in it, and what is to be drawn over it.
@@ -85,7 +85,7 @@ class Preview:
         """
         while self._looked:
             self._redact(self._looked.popleft())
-        for shown in self._redactor.close():
+        for shown in self.redactor.close():
             self._write(shown)
 
     def _redact(self, looked: _Looked) -> None:
@@ -93,7 +93,7 @@ class Preview:
             faces = looked.faces.result()
         except (TransientError, RejectedError):
             faces = None
-        shown = self._redactor.redact(looked.frame, (looked.detections, faces))
+        shown = self.redactor.redact(looked.frame, (looked.detections, faces))
         if shown is not None:
             self._write(shown)
 
@@ -110,7 +110,3 @@ class Preview:
             np.concatenate([faces.scores, people.scores[sure]]),
             np.concatenate([faces.labels, people.labels[sure]]),
         )
-
-    def _abandon(self) -> None:
-        while self._looked:
-            self._looked.popleft().faces.abandon()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eye_builders import a_clip, a_frame, a_street, sprite_package, white_faces_package, with_sprite
-from veilleur_agent.eye.clips import LINE_COLOUR
+from veilleur_agent.eye.clips import LINE_COLOUR, PreviewWriter
 from veilleur_agent.eye.count import CountRejectedError, count_source, lines_of
 from veilleur_agent.eye.detect import Detector, DetectorFailedError
 from veilleur_agent.eye.preview import Preview
@@ -71,7 +71,8 @@ def test_lines_and_tracks_are_drawn_on_the_frame_they_belong_to(tmp_path) -> Non
     with (
         Detector(package) as people,
         Detector(white_faces_package()) as faces,
-        Preview(out, lines_of(["far:0.97,0.95:0.97,0.7"]), people, faces) as preview,
+        PreviewWriter(out, lines_of(["far:0.97,0.95:0.97,0.7"])) as writer,
+        Preview(writer, people, faces) as preview,
     ):
         for number in range(15):
             left = 0.1 + 0.05 * number
@@ -118,7 +119,7 @@ def test_a_frame_whose_faces_could_not_be_looked_for_is_filled_whole(tmp_path) -
     with Detector(sprite_package()) as people, FailingFaces({7}) as faces:
         with pytest.raises(DetectorFailedError):
             faces.detect(a_frame(street, number=7))
-        with Preview(tmp_path / "out.mp4", (), people, faces) as preview:
+        with PreviewWriter(tmp_path / "out.mp4", ()) as writer, Preview(writer, people, faces) as preview:
             for number in range(12):
                 frame = a_frame(street, number=number, at_ms=number * 200)
                 preview.show(frame, people.detect(frame), NOBODY, {})
@@ -141,7 +142,8 @@ NOBODY = Tracks(
 def test_a_preview_given_up_leaves_no_file(tmp_path) -> None:
     with Detector(sprite_package()) as people, Detector(white_faces_package()) as faces:
         frame = a_frame(a_day())
-        with suppress(ZeroDivisionError), Preview(tmp_path / "out.mp4", (), people, faces) as preview:
+        out = tmp_path / "out.mp4"
+        with suppress(ZeroDivisionError), PreviewWriter(out, ()) as writer, Preview(writer, people, faces) as preview:
             preview.show(frame, people.detect(frame), NOBODY, {})
             raise ZeroDivisionError
         assert faces.detect(frame).boxes.shape == (0, 4)
