@@ -102,8 +102,10 @@ class Lookout:
         """Return what there is to say now: an alarm of the view, the windows that have ended, what objects did."""
         self._ever_synced |= synced
         windows = self._windows.close(now_ms, synced=synced)
-        events = self._watching.events() if self._ever_synced else []
-        return [*self._alarm(), *self._released(windows), *events]
+        operational: list[Record] = []
+        if self._ever_synced:
+            operational += [*self._watching.states(now_ms), *self._watching.events()]
+        return [*self._alarm(), *self._released(windows), *operational]
 
     def finish(self) -> list[Record]:
         """Close everything where it stands, at a stop, and return the records."""

@@ -8,8 +8,9 @@ one object ───▶ class E, of this kind? ─▶ StreetEvent       otherwis
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from veilleur_agent.eye.roads import Traffic
 from veilleur_agent.eye.windows import Window
-from veilleur_contracts.messages import EventKind, MessageClass, ObjectWindow, StreetEvent
+from veilleur_contracts.messages import EventKind, MessageClass, ObjectWindow, RoadLevel, RoadState, StreetEvent
 from veilleur_contracts.policy import AggregateKind, Permissions
 from veilleur_contracts.policy import EventKind as PermittedKind
 
@@ -20,6 +21,8 @@ PERMITTED_AS: Final = {
 }
 """What an authorisation calls each kind of event."""
 LAIN_MAX_S: Final = 10_000_000
+FLOW_MAX: Final = 1_000_000
+QUEUE_MAX_M: Final = 10_000
 
 
 def may_tell_event(kind: EventKind, permissions: Permissions) -> bool:
@@ -72,3 +75,24 @@ def event_record(
         return None
     since_ms, at_ms = times_ms
     return StreetEvent(context, at_ms // 1000, int(kind), place, since_ms // 1000, int(over))
+
+
+def road_record(
+    context: int, span_s: tuple[int, int], zone: int, state: tuple[RoadLevel, Traffic], permissions: Permissions
+) -> RoadState | None:
+    """Return what may be told of a road, None when nothing may.
+
+    Args:
+        context: Number of the Context that names the zones.
+        span_s: Beginning, UTC seconds, and length of what was looked at, seconds.
+        zone: Index of the stretch of road.
+        state: Its level, and the traffic it was made of.
+        permissions: What the policy in force allows.
+    """
+    at_s, window_s = span_s
+    if not may_tell_road(window_s, permissions):
+        return None
+    level, traffic = state
+    occupied = min(100, round(traffic.occupied * 100))
+    flow, queue_m = min(traffic.flow_per_h, FLOW_MAX), min(traffic.queue_m, QUEUE_MAX_M)
+    return RoadState(context, at_s, window_s, zone, int(level), flow, occupied, queue_m)

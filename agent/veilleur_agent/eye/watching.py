@@ -1,6 +1,7 @@
 """Everything one camera is watched for besides crossings: zones, speeds, objects, one-way lines.
 
 frame, step ─▶ each Watch ─▶ events, as they happen    ─▶ at most so many, then later
+            └▶ RoadsWatch ─▶ states, over windows of their own (class A, only where it may be told)
 Window      ─▶ each Watch ─▶ records, when it has closed
 """
 
@@ -13,14 +14,16 @@ from veilleur_agent.events import Tell
 from veilleur_agent.eye.ground import Ground
 from veilleur_agent.eye.pipeline import Step
 from veilleur_agent.eye.records import RawFrame
+from veilleur_agent.eye.release_street import may_tell_road
 from veilleur_agent.eye.watch import Watch
 from veilleur_agent.eye.watch_objects import ObjectsWatch
+from veilleur_agent.eye.watch_roads import RoadsWatch
 from veilleur_agent.eye.watch_ways import OneWayWatch, SpeedsWatch
 from veilleur_agent.eye.watch_zones import ZonesWatch
 from veilleur_agent.eye.windows import Window
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.errors import RejectedError
-from veilleur_contracts.messages import Record, StreetEvent
+from veilleur_contracts.messages import Record, RoadState, StreetEvent
 from veilleur_contracts.policy import Permissions
 from veilleur_contracts.site import Camera
 
@@ -58,6 +61,14 @@ def watches_of(camera: Camera, context: int, window_s: int, permissions: Permiss
     return watches
 
 
+def roads_of(camera: Camera, context: int, permissions: Permissions) -> RoadsWatch | None:
+    """Return what watches the roads of ``camera``, None where it has none or their state may not be told."""
+    is_permitted = may_tell_road(permissions.aggregate_window_s, permissions)
+    if not is_permitted or not any(zone.road for zone in camera.zone):
+        return None
+    return RoadsWatch(camera, ground_of(camera), context, permissions)
+
+
 class Watching:
     """All watches over one camera. Holds ``EVENTS_MAX`` events at most.
 
@@ -76,6 +87,7 @@ class Watching:
         self._camera = camera.id
         self._tell = tell
         self._watches = watches_of(camera, context, window_s, permissions)
+        self._roads = roads_of(camera, context, permissions)
         self._bucket = TokenBucket(event_budget(permissions), clock)
         self._events: deque[StreetEvent] = deque()
 
@@ -83,6 +95,8 @@ class Watching:
         """Take in an observed frame and what it came to."""
         for watch in self._watches.values():
             self._events.extend(watch.take(frame, step, in_good_view=in_good_view))
+        if in_good_view and self._roads is not None:
+            self._roads.take(frame, step)
         dropped = max(0, len(self._events) - EVENTS_MAX)
         for _ in range(dropped):
             self._events.popleft()
@@ -95,6 +109,10 @@ class Watching:
         while self._events and self._bucket.take(EVENT_BYTES):
             ready.append(self._events.popleft())
         return ready
+
+    def states(self, now_ms: int) -> list[RoadState]:
+        """Return the states of the roads whose windows have ended."""
+        return [] if self._roads is None else self._roads.due(now_ms)
 
     def records(self, window: Window) -> list[Record]:
         """Return what ``window``, which has just closed, tells of everything watched."""
