@@ -170,7 +170,7 @@ def _redacted(crop: Pixels) -> Pixels:
         place[left // part : (left + CROP) // part, left // part : (left + CROP) // part] = plane
     box = np.array([[left, left, left + CROP, left + CROP]], np.float32) / FRAME
     found = Detections(box, np.ones(1, np.float32), np.full(1, -1, np.int8))
-    redactor = Redactor(lambda _: no_detections())
+    redactor = Redactor(lambda _: no_detections(), lambda _: True)
     redactor.redact(RawFrame("attacked", 0, 0, i420), (found,))
     (shown,) = redactor.close()
     if shown.filled_share == 1.0:

@@ -28,6 +28,8 @@ HELD_FRAMES: Final = 5
 """Frames for which a box is still covered after nothing was found there."""
 FOUND_AHEAD_FRAMES: Final = 5
 """Frames for which a box is covered before anything is found there."""
+GAP_FRAMES: Final = HELD_FRAMES + FOUND_AHEAD_FRAMES
+"""Frames apart that two sightings may be to belong together: everything between them is covered."""
 DELAY_FRAMES: Final = 7
 """Frames that wait to be shown: those, and two more by which to tell how whoever is found moves."""
 GROWTH: Final = 0.05
@@ -38,7 +40,7 @@ FOLLOWED_SIZES: Final = 1.0
 """The same for those that do not overlap enough: distance of the centres, in sizes."""
 ALIKE: Final = 1.6
 """Ratio of sizes up to which a box may follow another by distance."""
-SHIFT_SIZES: Final = 1.5
+SHIFT_SIZES: Final = 3.5
 """How far a box that is not found moves at most, in sizes: a wrong path must not cover the street."""
 STEP_MS_MAX: Final = 2000
 """Time between frames beyond which nobody knows how anything moved."""
@@ -61,16 +63,14 @@ class _Path:
         after = [one for one in self.seen if one[0] > position]
         if before and before[-1][0] == position:
             return self._steadied(before, after)
-        last = before[-1] if before and position - before[-1][0] <= HELD_FRAMES else None
-        following = after[0] if after and after[0][0] - position <= FOUND_AHEAD_FRAMES else None
-        if last is not None and following is not None:
-            share = (position - last[0]) / (following[0] - last[0])
-            between = last[2] + (following[2] - last[2]) * share
-            return _grown(between, growth * min(position - last[0], following[0] - position))
-        if last is not None:
-            return _carried(last, _speed_of(before[-SPEED_OVER:]), at_ms, growth * (position - last[0]))
-        if following is not None:
-            return _carried(following, _speed_of(after[:SPEED_OVER]), at_ms, growth * (following[0] - position))
+        since = position - before[-1][0] if before else GAP_FRAMES
+        until = after[0][0] - position if after else GAP_FRAMES
+        if before and after and since + until <= GAP_FRAMES:
+            return _grown(_between(before[-1], after[0], position), growth * min(since, until))
+        if before and since <= HELD_FRAMES:
+            return _carried(before[-1], _speed_of(before[-SPEED_OVER:]), at_ms, growth * since)
+        if after and until <= FOUND_AHEAD_FRAMES:
+            return _carried(after[0], _speed_of(after[:SPEED_OVER]), at_ms, growth * until)
         return None
 
     @staticmethod
@@ -82,7 +82,7 @@ class _Path:
         """
         box = before[-1][2]
         beside = [one[2] for one in (*before[-3:-1], *after[:2]) if abs(one[0] - before[-1][0]) <= STEADIED_FRAMES]
-        if box.min() <= 0.0 or box.max() >= 1.0:
+        if _is_cut(box):
             return _hull([box, *beside])
         if len(before) > 1 and after and after[0][0] - before[-2][0] == 2:  # noqa: PLR2004  # the frames beside it
             return _hull([box, (before[-2][2] + after[0][2]) / 2])
@@ -145,7 +145,7 @@ class Hold:
 
     def _followed(self, at_ms: int, found: Regions) -> list[tuple[_Path, int]]:
         """Pair paths with the boxes that follow them, the likeliest first, each once."""
-        alive = [path for path in self._paths if self._position - path.seen[-1][0] <= HELD_FRAMES]
+        alive = [path for path in self._paths if self._position - path.seen[-1][0] <= GAP_FRAMES]
         if not alive or not len(found):
             return []
         expected = np.array([_moved(path, at_ms) for path in alive])
@@ -209,6 +209,20 @@ def _carried(seen: _Sighting, speed: Box, at_ms: int, growth: float) -> Box:
 def _grown(box: Box, share: float) -> Box:
     growth = (box[2:] - box[:2]) * share
     return np.concatenate([box[:2] - growth, box[2:] + growth])
+
+
+def _between(last: _Sighting, following: _Sighting, position: int) -> Box:
+    """Return where somebody was between two sightings: anywhere between, when one of them shows only a part."""
+    if _is_cut(last[2]) or _is_cut(following[2]):
+        return _hull([last[2], following[2]])
+    share = (position - last[0]) / (following[0] - last[0])
+    between: Box = last[2] + (following[2] - last[2]) * share
+    return between
+
+
+def _is_cut(box: Box) -> bool:
+    """Tell whether the frame's edge cuts a box."""
+    return bool(box.min() <= 0.0 or box.max() >= 1.0)
 
 
 def _hull(boxes: Sequence[Box]) -> Box:

@@ -9,26 +9,33 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+import cv2
 import numpy as np
 
+from veilleur_agent.eye.camera_health import BLIND_SHARE, BLOCK, SMALL_WIDTH, texture_of
 from veilleur_agent.eye.detect import Detector, Look
+from veilleur_agent.eye.planes import planes_of
 from veilleur_agent.eye.records import Detections, RawFrame, RedactedFrame, Tracks
 from veilleur_agent.eye.redact import Redactor
 from veilleur_contracts.errors import RejectedError, TransientError
 from veilleur_contracts.messages import Direction, Label
+
+FACES_EVERY: Final = 2
+"""Faces are looked for in one frame of so many: the redactor covers them in those before and after. A face has a person
+around it, who is looked for in all; it costs more than the person does."""
 
 Totals = Mapping[str, Mapping[Direction, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A frame whose faces are being looked for."""
+    """A frame, and its faces when they are being looked for."""
 
     frame: RawFrame
     detections: Detections
-    faces: Look
+    faces: Look | None
 
 
 class Writer(Protocol):
@@ -55,15 +62,18 @@ class Preview:
         self._people = people
         self._faces = faces
         self._looked: deque[_Looked] = deque()
+        self._shown = 0
         self._drawn: deque[tuple[Tracks, Totals]] = deque()
-        self.redactor = Redactor(self._left_in)
+        self.redactor = Redactor(self._left_in, is_readable)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         while self._looked:
-            self._looked.popleft().faces.abandon()
+            faces = self._looked.popleft().faces
+            if faces is not None:
+                faces.abandon()
 
     def show(self, frame: RawFrame, detections: Detections, tracks: Tracks, totals: Totals) -> None:
         """Take in one analysed frame, what was found in it, and what is to be drawn over it.
@@ -74,7 +84,9 @@ class Preview:
         # One lane of the network stays free for the self-check.
         while self._looked and len(self._looked) >= self._faces.in_flight - 1:
             self._redact(self._looked.popleft())
-        self._looked.append(_Looked(frame, detections, self._faces.begin(frame)))
+        looks_now = self._shown % FACES_EVERY == 0
+        self._shown += 1
+        self._looked.append(_Looked(frame, detections, self._faces.begin(frame) if looks_now else None))
         self._drawn.append((tracks, totals))
 
     def close(self) -> None:
@@ -89,11 +101,13 @@ class Preview:
             self._write(shown)
 
     def _redact(self, looked: _Looked) -> None:
-        try:
-            faces = looked.faces.result()
-        except (TransientError, RejectedError):
-            faces = None
-        shown = self.redactor.redact(looked.frame, (looked.detections, faces))
+        found: list[Detections | None] = [looked.detections]
+        if looked.faces is not None:
+            try:
+                found.append(looked.faces.result())
+            except (TransientError, RejectedError):
+                found.append(None)
+        shown = self.redactor.redact(looked.frame, found)
         if shown is not None:
             self._write(shown)
 
@@ -110,3 +124,10 @@ class Preview:
             np.concatenate([faces.scores, people.scores[sure]]),
             np.concatenate([faces.labels, people.labels[sure]]),
         )
+
+
+def is_readable(frame: RawFrame) -> bool:
+    """Tell whether ``frame`` shows more than noise: one that is dark or covered shows nobody, whoever is there."""
+    size = (SMALL_WIDTH, max(BLOCK, round(SMALL_WIDTH * frame.height / frame.width)))
+    small = cv2.resize(planes_of(frame.i420)[0], size, interpolation=cv2.INTER_AREA)
+    return texture_of(np.asarray(small, np.uint8)) >= BLIND_SHARE

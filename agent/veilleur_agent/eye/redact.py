@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +28,8 @@ from veilleur_contracts.errors import RejectedError, TransientError
 
 Check = Callable[[RawFrame], Detections]
 """Looks for faces, or whatever must not be there, in a picture; raises what a detector raises."""
+Readable = Callable[[RawFrame], bool]
+"""Tells whether a picture shows enough for a detector to be believed when it finds nobody."""
 
 FILL: Final = (126, 128, 128)
 """Y, U, V of middle grey in limited range (ITU-R BT.601)."""
@@ -38,12 +39,6 @@ NOTHING_LEFT: Final = 0.9
 """Filled share of a box from which what a self-check finds there is the fill itself: nothing else is left to see."""
 REGIONS_MAX: Final = 256
 """More regions than that is no street: the whole frame is filled."""
-SMALL: Final = (64, 36)
-"""Size in which the light of a frame is judged: noise is averaged away."""
-LIGHT_MIN: Final = 40.0
-"""Luma (of 16..235) that one pixel in a hundred reaches in a picture that is not too dark to look for people in."""
-CONTRAST_MIN: Final = 12.0
-"""Between the darkest and the lightest twentieth: less than that is fog, a covered lens, or no picture."""
 
 
 class Doubt(Enum):
@@ -51,7 +46,7 @@ class Doubt(Enum):
 
     UNSEEN = "no detections to trust: late, failed, or of another frame"
     CROWDED = "more regions than any street shows"
-    UNREADABLE = "too dark or too flat to look for people in"
+    UNREADABLE = "dark, covered or flat: nobody could be found in it"
     EXPOSED = "the self-check found somebody in what was to be shown"
     UNCHECKED = "the self-check failed"
 
@@ -69,6 +64,7 @@ class Redactor:
     Args:
         check: Looks at what is about to be shown: one frame in ``CHECKED_EVERY``, every kept one, and after it found
             something every frame until it finds nothing.
+        readable: Asked about every frame; one that is not readable is filled whole.
 
     Attributes:
         shown: Frames handed out.
@@ -76,11 +72,12 @@ class Redactor:
         checked: Frames looked at again.
     """
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check, readable: Readable) -> None:
         self.shown = 0
         self.checked = 0
         self.doubts: Counter[Doubt] = Counter()
         self._check = check
+        self._readable = readable
         self._hold = Hold(REGIONS_MAX)
         self._movers = Movers()
         self._moving = Hold(REGIONS_MAX, growth=0.0, sightings_min=2)
@@ -120,7 +117,7 @@ class Redactor:
             return regions[:REGIONS_MAX], Doubt.CROWDED
         if not found or len(trusted) < len(found):
             return regions, Doubt.UNSEEN
-        return regions, None if is_readable(frame) else Doubt.UNREADABLE
+        return regions, None if self._readable(frame) else Doubt.UNREADABLE
 
     def _shown(self) -> RedactedFrame:
         back = len(self._waiting) - 1
@@ -172,14 +169,6 @@ def fill(i420: Pixels, cells: Cells, colour: tuple[int, int, int] = FILL) -> npt
         for plane, value, part in zip(planes, colour, (2, 1, 1), strict=True):
             plane[top * part : bottom * part, left * part : right * part] = value
     return filled
-
-
-def is_readable(frame: RawFrame) -> bool:
-    """Tell whether there is light and contrast enough in ``frame`` for a detector to be believed."""
-    luma = planes_of(frame.i420)[0]
-    small = cv2.resize(luma, SMALL, interpolation=cv2.INTER_AREA)
-    dark, light, lightest = np.percentile(small, (5, 95, 99))
-    return bool(lightest >= LIGHT_MIN and light - dark >= CONTRAST_MIN)
 
 
 def _is_any_visible(left: Detections, filled: npt.NDArray[np.bool_]) -> bool:

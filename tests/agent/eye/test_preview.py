@@ -1,6 +1,7 @@
 """A preview shows every analysed frame once, filled, with what was counted at that very frame."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import av
 import cv2
@@ -11,12 +12,15 @@ from eye_builders import a_clip, a_frame, a_street, sprite_package, white_faces_
 from veilleur_agent.eye.clips import LINE_COLOUR, PreviewWriter
 from veilleur_agent.eye.count import CountRejectedError, count_source, lines_of
 from veilleur_agent.eye.detect import Detector, DetectorFailedError
-from veilleur_agent.eye.preview import Preview
+from veilleur_agent.eye.preview import Preview, is_readable
 from veilleur_agent.eye.records import RawFrame, Tracks
 from veilleur_contracts.messages import Direction, Label
 from veilleur_models.sprite import PALETTE
+from veilleur_simulator.scenario import read_scenario
+from veilleur_simulator.street import Street
 
 MIDDLE = lines_of(["kerb:0.5,0.95:0.5,0.05"])
+SCENARIOS = Path(__file__).parents[3] / "simulator" / "scenarios"
 RED = np.array(PALETTE[Label.PERSON], np.int16)
 
 
@@ -116,16 +120,16 @@ class FailingFaces(Detector):
 
 def test_a_frame_whose_faces_could_not_be_looked_for_is_filled_whole(tmp_path) -> None:
     street = with_sprite(a_day(), Label.CAR, (0.2, 0.4, 0.4, 0.6))
-    with Detector(sprite_package()) as people, FailingFaces({7}) as faces:
+    with Detector(sprite_package()) as people, FailingFaces({6}) as faces:
         with pytest.raises(DetectorFailedError):
-            faces.detect(a_frame(street, number=7))
+            faces.detect(a_frame(street, number=6))
         with PreviewWriter(tmp_path / "out.mp4", ()) as writer, Preview(writer, people, faces) as preview:
             for number in range(12):
                 frame = a_frame(street, number=number, at_ms=number * 200)
                 preview.show(frame, people.detect(frame), NOBODY, {})
             preview.close()
     spread = [float(picture.std()) for picture in pictures_of(tmp_path / "out.mp4")]
-    assert [number for number, value in enumerate(spread) if value < 1.0] == [7]
+    assert [number for number, value in enumerate(spread) if value < 1.0] == [6]
 
 
 NOBODY = Tracks(
@@ -168,3 +172,32 @@ def test_a_preview_without_a_model_of_faces_is_refused(tmp_path) -> None:
     with pytest.raises(CountRejectedError, match="faces"):
         count_source(str(clip), MIDDLE, sprite_package(), preview=tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("light", "noise"),
+    [
+        pytest.param(16, 0, id="black"),
+        pytest.param(20, 6, id="dark-with-noise"),
+        pytest.param(110, 0, id="covered"),
+        pytest.param(110, 8, id="covered-with-noise"),
+        pytest.param(235, 0, id="blinded"),
+    ],
+)
+def test_what_nobody_could_be_found_in_is_unreadable(light, noise) -> None:
+    chance = np.random.default_rng(1)
+    i420 = np.clip(light + chance.normal(0, noise, (360 * 3 // 2, 640)), 0, 255).astype(np.uint8)
+    assert not is_readable(RawFrame("gare", 0, 0, i420))
+
+
+@pytest.mark.parametrize("name", ["street-day", "street-night", "street-rain", "street-busy"])
+def test_a_street_is_readable_by_day_by_night_and_in_the_rain(name) -> None:
+    street = Street(read_scenario(SCENARIOS / f"{name}.toml"))
+    assert all(is_readable(a_frame(street.picture(at_s))) for at_s in (0.5, 7.0, 19.0, 31.0))
+
+
+def test_a_covered_camera_gives_a_preview_that_shows_nothing(tmp_path) -> None:
+    clip = a_clip(tmp_path / "covered.mp4", [np.full((384, 640, 3), 60, np.uint8)] * 20)
+    out = tmp_path / "out.mp4"
+    count_source(str(clip), MIDDLE, sprite_package(), preview=out, faces=white_faces_package())
+    assert all(abs(int(picture[20, 20, 1]) - 128) < 6 for picture in pictures_of(out))
