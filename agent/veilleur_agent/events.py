@@ -60,7 +60,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "eye.stopped": {"unacknowledged": int},
     "eye.refused": {"reason": _names_of(RefusedReason)},
     "camera.state_changed": {"camera": ID, "state": CAMERA_STATES, "reconnects": int},
-    "camera.view_changed": {"camera": ID, "is_moved": bool, "is_blind": bool},
+    "camera.view_changed": {"camera": ID, "is_moved": bool, "is_blind": bool, "is_defocused": bool},
     "camera.permissions_changed": {"camera": ID, "profile": PROFILES, "why": WHY, "runs": bool},
     "document.refused": {"document": DOCUMENTS, "reason": REFUSALS},
     "windows.withheld": {"camera": ID},

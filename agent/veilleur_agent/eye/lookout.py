@@ -66,7 +66,7 @@ class Lookout:
         self._windows = Windows(len(camera.line), labels, window_s, 1000 / camera.fps)
         self._release = Release(number, labels, window_s, settings.permissions)
         self._sight = Sight(camera)
-        self._seen_as = (False, False)
+        self._seen_as = (False, False, False)
         self._watching = Watching(camera, number, window_s, settings.permissions, clock=clock, tell=tell)
         self._places = {label: place for place, label in enumerate(labels)}
         self._tally = np.zeros((len(camera.line), len(labels), 2), np.int64)
@@ -223,10 +223,17 @@ class Lookout:
         return [alarm]
 
     def _tell_view(self) -> None:
-        seen_as = (ViewFault.MOVED in self._sight.faults, self._sight.is_blind)
-        if seen_as != self._seen_as:
-            self._seen_as = seen_as
-            self._tell("camera.view_changed", camera=self.camera.id, is_moved=seen_as[0], is_blind=seen_as[1])
+        faults, is_blind = self._sight.faults, self._sight.is_blind
+        is_moved, is_defocused = ViewFault.MOVED in faults, ViewFault.DEFOCUSED in faults
+        if (is_moved, is_blind, is_defocused) != self._seen_as:
+            self._seen_as = (is_moved, is_blind, is_defocused)
+            self._tell(
+                "camera.view_changed",
+                camera=self.camera.id,
+                is_moved=is_moved,
+                is_blind=is_blind,
+                is_defocused=is_defocused,
+            )
 
     def _deci_fps(self, elapsed_s: float) -> int:
         if elapsed_s <= 0:
