@@ -235,8 +235,10 @@ class LeftObjects:
             else:
                 one.missing_s += passed_s
             if one.missing_s > GONE_S:
-                self._age[y1:y2, x1:x2] = 0.0
-                self._long[y1:y2, x1:x2] = self._short[y1:y2, x1:x2]
+                # its outline has aged beyond its box too, and would be found as another object
+                around = np.s_[max(0, y1 - CLOSE_PX) : y2 + CLOSE_PX, max(0, x1 - CLOSE_PX) : x2 + CLOSE_PX]
+                self._age[around] = 0.0
+                self._long[around] = self._short[around]
                 told.append(LeftObject(one.box, one.since_ms, one.seen_ms, over=True))
             else:
                 kept.append(one)

@@ -73,6 +73,18 @@ def test_finds_what_is_left_and_tells_when_it_has_gone(street) -> None:
     assert abs(gone.until_ms - (T0 + 6000_000)) < 180_000
 
 
+def test_what_has_gone_is_not_found_again_by_its_outline(street) -> None:
+    x1, y1, x2, y2 = SOFA
+    outlined = street.copy()
+    outlined[y1 - 2 : y2 + 2, x1 - 2 : x2 + 2] = 200
+    outlined[y1:y2, x1:x2] = 60
+    objects = LeftObjects()
+    told = watch(objects, street, 0, 900, step_s=4)
+    told += watch(objects, outlined, 900, 12_000, step_s=4)
+    told += watch(objects, street, 12_000, 14_000, step_s=4)
+    assert [one.over for one in told] == [False, True]
+
+
 def test_nothing_is_found_in_a_day_of_changing_light(street) -> None:
     assert watch(LeftObjects(), street, 0, 86_400, step_s=30) == []
 
