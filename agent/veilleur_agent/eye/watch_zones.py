@@ -52,7 +52,9 @@ class ZonesWatch:
         self._size = (0, 0)
         self._zones = ZoneWatch(camera.zone, self._labels, 1.0)
         self._presence = PresenceWindows(len(camera.zone), self._labels, window_s)
-        self._stays = Stays(limited_zones(camera))
+        limited = limited_zones(camera)
+        self._has_limits = bool(limited)
+        self._stays = Stays(limited)
         self._over = Timesheet(window_s * 1000)
 
     def take(self, frame: RawFrame, step: Step, *, in_good_view: bool) -> list[StreetEvent]:
@@ -65,7 +67,7 @@ class ZonesWatch:
         self._presence.observe(counts, frame.at_ms)
         for stay in ended:
             self._presence.add(stay)
-        return self._stood(frame, step) if in_good_view else []
+        return self._stood(frame, step) if in_good_view and self._has_limits else []
 
     def records(self, window: Window) -> list[Record]:
         """Return how many were in each zone, how long they stayed, and how long vehicles stood over the limit."""
