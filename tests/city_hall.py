@@ -57,7 +57,7 @@ class CityHall:
         return self._signed(draft, signers)
 
     def stop(self, signer: str = "dpo-ville") -> Path:
-        draft = self.folder / "stop.toml"
+        draft = self.folder / f"stop-{len(list(self.folder.glob('stop-*.toml')))}.toml"
         self._run("new", draft, "--kind", "stop")
         return self._signed(draft, (signer,))
 
