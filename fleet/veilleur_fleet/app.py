@@ -2,6 +2,7 @@
 
 settings ──▶ database ──▶ Ledger ──▶ Writer ──▶ Ingest ◀──▶ broker
                 └─▶ readers ──▶ Painter, REST ──▶ web server ◀── browsers, programs
+                           └──▶ door ◀── boxes
 """
 
 import asyncio
@@ -13,16 +14,18 @@ from typing import Final
 
 import sqlalchemy as sa
 import structlog
-import uvicorn
-from fastapi import FastAPI
 
 from veilleur_contracts.clock import Clock
+from veilleur_fleet.door.app import door_app
+from veilleur_fleet.door.documents import Library, document_routes
 from veilleur_fleet.errors import SettingsRejectedError, StoreUnavailableError
 from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.metrics import Metrics
-from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings
+from veilleur_fleet.serving import Server, listen, url_of
+from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, door_of
 from veilleur_fleet.store.cameras import HEALTH_KEPT_MS
 from veilleur_fleet.store.database import Database, open_database
+from veilleur_fleet.store.documents import document_of
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.work import Stored
@@ -34,9 +37,9 @@ from veilleur_fleet.web.languages import languages_of
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.pages import Painter, Place
 
-BACKLOG: Final = 128
 TIDY_EVERY_S: Final = 3600.0
-FAREWELL_S: Final = 3
+DOOR_QUESTIONS_MAX: Final = 256
+"""At a time; more are told to come again, and boxes do, each after a while of its own."""
 
 
 class Fleet:
@@ -72,21 +75,32 @@ class Fleet:
             place=place,
             connected=lambda: standing.connected,
         )
+        self._door = door_app(document_routes(library_of(database.readers)))
         self._app = web_app(painter, database.readers, metrics, health_of(database.readers, standing))
 
-    async def run(self, listening: socket.socket, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT; what was taken in is then committed and acknowledged."""
+    async def run(self, listening: socket.socket, door: socket.socket | None, ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT; what was taken in is then committed and acknowledged.
+
+        Args:
+            listening: Where the page is served.
+            door: Where boxes ask; None: nowhere.
+            ready: Called when the page is served; the door's socket takes questions from before on.
+        """
         stop = asyncio.Event()
-        server = _Server(self._app, self._live, ready)
+        servers = [(Server(self._app, ready, farewell=self._live.close), listening, "web")]
+        if door is not None:
+            servers.append((Server(self._door, lambda: None, limit=DOOR_QUESTIONS_MAX), door, "door"))
         with _stopping_on_signals(stop):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(server.serve(sockets=[listening]), name="web")
+                for server, bound, name in servers:
+                    tasks.create_task(server.serve(sockets=[bound]), name=name)
                 tidying = tasks.create_task(self._tidy(), name="tidy")
                 ingesting = tasks.create_task(self._ingest.run(stop), name="ingest")
                 await stop.wait()
                 tidying.cancel()
                 await ingesting
-                server.end()
+                for server, _, _ in servers:
+                    server.end()
         await asyncio.to_thread(self._writer.close)
 
     def _committed(self, stored: Stored) -> None:
@@ -104,61 +118,6 @@ class Fleet:
             await asyncio.sleep(TIDY_EVERY_S)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but for signals: ``Fleet`` decides when to stop, and in which order."""
-
-    def __init__(self, app: FastAPI, live: Live, ready: Callable[[], None]) -> None:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=FAREWELL_S,
-            h11_max_incomplete_event_size=16_384,
-        )
-        super().__init__(config)
-        self._live = live
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve, and say so."""
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-    def end(self) -> None:
-        """Let those who follow live go, and stop serving."""
-        self._live.close()
-        self.should_exit = True
-
-
-def listen(address: ListenAddress) -> socket.socket:
-    """Bind the page's address before anything else is begun.
-
-    Raises:
-        SettingsRejectedError: It cannot be bound.
-    """
-    try:
-        return socket.create_server((address.host, address.port), backlog=BACKLOG, family=_family_of(address.host))
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        message = f"cannot listen on {address.host}:{address.port}: {reason}; give another address with --listen"
-        raise SettingsRejectedError(message) from None
-
-
-def url_of(listening: socket.socket, root: str) -> str:
-    """Return the page's address as a browser on this machine writes it."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{root}/"
-
-
 def root_of(path: str) -> str:
     """Return ``path`` as a prefix of addresses: empty, or with a slash before and none behind.
 
@@ -170,6 +129,16 @@ def root_of(path: str) -> str:
         message = f"the root path {path!r} is not a plain path: write it like /veilleur"
         raise SettingsRejectedError(message)
     return "".join(f"/{part}" for part in parts)
+
+
+def library_of(readers: sa.Engine) -> Library:
+    """Return what finds a document by the SHA-256 of its bytes."""
+
+    def library(sha256: str) -> bytes | None:
+        with readers.connect() as connection:
+            return document_of(connection, sha256)
+
+    return library
 
 
 def health_of(readers: sa.Engine, standing: Standing) -> Callable[[], Health]:
@@ -188,25 +157,33 @@ def health_of(readers: sa.Engine, standing: Standing) -> Callable[[], Health]:
     return health
 
 
-def run(settings: Settings, clock: Clock, ready: Callable[[str], None]) -> None:
-    """Run the fleet until it is told to stop; ``ready`` is called with the page's address.
+def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], None]) -> None:
+    """Run the fleet until it is told to stop; ``ready`` is called with the addresses of the page and of the door.
 
     Raises:
         SettingsRejectedError: A setting cannot be followed.
         StoreRejectedError: The data folder cannot be used.
     """
-    address = ListenAddress.parse(settings.listen)
+    address, door = ListenAddress.parse(settings.listen), door_of(settings.door)
     root = root_of(settings.root_path)
     BrokerAddress.parse(settings.broker.get_secret_value())
     languages_of(settings.timezone)
-    with open_database(settings.data, clock) as database, listen(address) as listening:
-        asyncio.run(_run(settings, database, clock, listening, lambda: ready(url_of(listening, root))))
+    with contextlib.ExitStack() as opened:
+        database = opened.enter_context(open_database(settings.data, clock))
+        listening = opened.enter_context(listen(address, "--listen"))
+        knocking = None if door is None else opened.enter_context(listen(door, "--door"))
+        urls = (url_of(listening, root), None if knocking is None else url_of(knocking))
+        asyncio.run(_run(settings, database, clock, (listening, knocking), lambda: ready(*urls)))
 
 
 async def _run(
-    settings: Settings, database: Database, clock: Clock, listening: socket.socket, ready: Callable[[], None]
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    bound: tuple[socket.socket, socket.socket | None],
+    ready: Callable[[], None],
 ) -> None:
-    await Fleet(settings, database, clock).run(listening, ready)
+    await Fleet(settings, database, clock).run(*bound, ready)
 
 
 @contextlib.contextmanager
@@ -219,7 +196,3 @@ def _stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _family_of(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

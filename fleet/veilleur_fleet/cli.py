@@ -22,6 +22,7 @@ _EXAMPLES = """
 
   veilleur-fleet run
   veilleur-fleet run --data /var/lib/veilleur --broker mqtt://127.0.0.1:1883 --listen 127.0.0.1:8080
+  veilleur-fleet run --data /var/lib/veilleur --door 127.0.0.1:8081
   VEILLEUR_FLEET_BROKER=mqtt://fleet:secret@broker:1883 veilleur-fleet run --listen 127.0.0.1:0
 """
 
@@ -50,9 +51,13 @@ def run(
     broker: Annotated[
         str | None, typer.Option(help="mqtt://[user:password@]host:port; a password is safer in the environment.")
     ] = None,
+    *,
     listen: Annotated[str | None, typer.Option(help="host:port of the page; port 0 takes one that is free.")] = None,
     root_path: Annotated[str | None, typer.Option(help="Path under which a proxy serves the page.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Time zone of the page, like Europe/Paris.")] = None,
+    door: Annotated[
+        str | None, typer.Option(help="host:port at which boxes fetch their documents; nowhere when not given.")
+    ] = None,
 ) -> None:
     """Take in what boxes say and show it, until Ctrl-C or SIGTERM.
 
@@ -64,6 +69,7 @@ def run(
         "listen": listen,
         "root_path": root_path,
         "timezone": timezone,
+        "door": door,
     }
     configure_log()
     try:
@@ -97,8 +103,10 @@ def main() -> None:
     cli()
 
 
-def _ready(url: str) -> None:
+def _ready(url: str, door: str | None) -> None:
     print(f"veilleur-fleet ready: {url}", flush=True)  # noqa: T201 - the line a person or a program waits for
+    if door is not None:
+        print(f"veilleur-fleet door: {door}", flush=True)  # noqa: T201 - the same
 
 
 def _fail(sentence: str) -> None:

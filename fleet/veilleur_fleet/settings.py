@@ -88,6 +88,21 @@ class ListenAddress:
             return self.host == "localhost"
 
 
+def door_of(text: str | None) -> ListenAddress | None:
+    """Read the address of the door, which speaks plain HTTP and so is for this machine only.
+
+    Raises:
+        SettingsRejectedError: It is no address, or others could reach it.
+    """
+    if text is None:
+        return None
+    address = ListenAddress.parse(text)
+    if not address.is_loopback():
+        message = f"the door at {text} would speak plain HTTP to other machines: give a loopback address with --door"
+        raise SettingsRejectedError(message)
+    return address
+
+
 class Settings(BaseSettings):
     """Everything the fleet is told; each has an environment variable ``VEILLEUR_FLEET_<NAME>``.
 
@@ -97,6 +112,7 @@ class Settings(BaseSettings):
         listen: ``host:port`` of the page.
         root_path: Path under which a reverse proxy serves the page, like ``/veilleur``.
         timezone: In which the page writes times.
+        door: ``host:port`` at which boxes fetch documents; None: nowhere.
     """
 
     model_config = SettingsConfigDict(env_prefix="VEILLEUR_FLEET_", extra="ignore", frozen=True)
@@ -106,3 +122,4 @@ class Settings(BaseSettings):
     listen: str = "127.0.0.1:8080"
     root_path: str = ""
     timezone: str = "Europe/Paris"
+    door: str | None = None

@@ -231,11 +231,13 @@ class FleetProcess:
         process: The program.
         url: Where its page is.
         log: Where its stderr goes.
+        door: Where boxes ask, if anywhere.
     """
 
     process: subprocess.Popen
     url: str
     log: Path
+    door: str = ""
 
     def end(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -259,9 +261,10 @@ def start_fleet(tmp_path):
     """Start the fleet as a process; it is ended with the test."""
     started = []
 
-    def start(port: int, *, connected=True) -> FleetProcess:
+    def start(port: int, *, connected=True, door: str | None = None) -> FleetProcess:
         log = tmp_path / f"fleet-{len(started)}.log"
         command = fleet_command("run", "--data", tmp_path / "data", "--broker", f"mqtt://127.0.0.1:{port}")
+        command += [] if door is None else ["--door", door]
         with log.open("w") as stderr:
             process = subprocess.Popen(
                 [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=stderr, text=True
@@ -272,6 +275,8 @@ def start_fleet(tmp_path):
         line = process.stdout.readline()
         assert line.startswith("veilleur-fleet ready: http://127.0.0.1:"), log.read_text()
         fleet.url = line.split(": ", 1)[1].strip()
+        if door is not None:
+            fleet.door = process.stdout.readline().split(": ", 1)[1].strip()
         end = time.monotonic() + DEADLINE_S
         while connected and "broker.connected" not in log.read_text():
             assert time.monotonic() < end, "the fleet does not reach the broker"

@@ -1,14 +1,16 @@
 """The database: one version, one writer, made whole or not at all."""
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
 
 import pytest
+import sqlalchemy as sa
 
 from veilleur_fleet.errors import StoreRejectedError
 from veilleur_fleet.store import migrations, tables
-from veilleur_fleet.store.database import FILE_NAME, open_database
+from veilleur_fleet.store.database import FILE_NAME, open_database, open_desk
 
 
 def test_the_tables_that_are_read_are_the_tables_that_are_made(database) -> None:
@@ -128,3 +130,35 @@ def test_a_database_of_version_one_keeps_what_it_holds(tmp_path, clock) -> None:
         )
         kept = database.writer.execute("SELECT camera_no, camera, context, view_faults FROM cameras").fetchall()
         assert kept == [(7, "parvis", None, None)]
+
+
+def test_a_script_that_came_later_than_its_number_is_made_up_for(tmp_path, clock, monkeypatch) -> None:
+    scripts = migrations._scripts()
+    late = max(scripts) + 1
+    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, late + 1: "CREATE TABLE early (a INTEGER);"})
+    open_database(tmp_path, clock).close()
+    monkeypatch.setattr(
+        migrations,
+        "_scripts",
+        lambda: {**scripts, late: "CREATE TABLE later (a INTEGER);", late + 1: "CREATE TABLE early (a INTEGER);"},
+    )
+    with pytest.raises(StoreRejectedError, match="of another release"):
+        open_desk(tmp_path)
+    with open_database(tmp_path, clock) as database:
+        assert database.writer.execute("SELECT count(*) FROM later").fetchone() == (0,)
+        open_desk(tmp_path).dispose()
+
+
+def test_what_people_decide_is_written_beside_the_writer(database) -> None:
+    with database.desk.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO twins VALUES ('box-1', 'ville', 1, '[]')")
+    assert database.writer.execute("SELECT box FROM twins").fetchall() == [("box-1",)]
+    with contextlib.suppress(sa.exc.OperationalError), database.desk.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM twins")
+        connection.exec_driver_sql("DELETE FROM nothing")
+    assert database.writer.execute("SELECT box FROM twins").fetchall() == [("box-1",)]
+
+
+def test_a_folder_without_a_database_is_no_place_to_write(tmp_path) -> None:
+    with pytest.raises(StoreRejectedError, match="give its folder with --data"):
+        open_desk(tmp_path)

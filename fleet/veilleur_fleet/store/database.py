@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from veilleur_contracts.clock import Clock
 from veilleur_fleet.errors import StoreRejectedError
-from veilleur_fleet.store.migrations import migrate
+from veilleur_fleet.store.migrations import knows_all, migrate
 
 FILE_NAME: Final = "fleet.db"
 LOCK_NAME: Final = "fleet.lock"
@@ -30,11 +30,13 @@ class Database:
     Attributes:
         writer: The one connection that writes, in autocommit mode; transactions are begun by hand.
         readers: An engine whose connections cannot write.
+        desk: An engine for the few rows that people's decisions are, written beside ``writer``; see ``open_desk``.
         fleet_id: Names this fleet for as long as its database lives.
     """
 
     writer: sqlite3.Connection
     readers: sa.Engine
+    desk: sa.Engine
     fleet_id: str
     _lock: IO[bytes]
 
@@ -49,6 +51,7 @@ class Database:
     def close(self) -> None:
         """Close every connection and give the folder back."""
         self.readers.dispose()
+        self.desk.dispose()
         self.writer.close()
         self._lock.close()
 
@@ -71,7 +74,7 @@ def open_database(folder: Path, clock: Clock) -> Database:
     except StoreRejectedError:
         lock.close()
         raise
-    return Database(writer, _readers_of(path), fleet_id, lock)
+    return Database(writer, _readers_of(path), _desk_of(path), fleet_id, lock)
 
 
 def open_readers(folder: Path) -> sa.Engine:
@@ -84,6 +87,29 @@ def open_readers(folder: Path) -> sa.Engine:
     if not path.is_file():
         raise StoreRejectedError(f"there is no fleet's database in {folder}: give its folder with --data")
     return _readers_of(path)
+
+
+def open_desk(folder: Path) -> sa.Engine:
+    """Open the database in ``folder`` to write a few rows beside a fleet that may be running on it.
+
+    A transaction (``engine.begin()``) holds the one write lock of the database, so it must be short.
+
+    Raises:
+        StoreRejectedError: There is none, or it is at another version than this program.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise StoreRejectedError(f"there is no fleet's database in {folder}: give its folder with --data")
+    desk = _desk_of(path)
+    try:
+        with desk.connect() as connection:
+            is_ours = knows_all(connection.exec_driver_sql("SELECT version FROM schema_version").scalars())
+    except sa.exc.SQLAlchemyError:
+        is_ours = False
+    if not is_ours:
+        desk.dispose()
+        raise StoreRejectedError(f"the database in {folder} is of another release: start this one's fleet on it once")
+    return desk
 
 
 def _lock_of(folder: Path) -> IO[bytes]:
@@ -120,6 +146,19 @@ def _fleet_id_of(connection: sqlite3.Connection, now_ms: int) -> str:
         (secrets.token_hex(6), now_ms),
     )
     return str(connection.execute("SELECT fleet_id FROM fleet").fetchone()[0])
+
+
+def _desk_of(path: Path) -> sa.Engine:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    desk = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, pool_size=2, max_overflow=0)
+    # The driver would begin too late, and a transaction that reads first could then not write any more.
+    sa.event.listen(desk, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return desk
 
 
 def _readers_of(path: Path) -> sa.Engine:

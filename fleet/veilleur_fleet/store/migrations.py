@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import Final
 
@@ -12,7 +12,7 @@ _NAME: Final = re.compile(r"sqlite_v([0-9]+)\.sql")
 
 
 def migrate(connection: sqlite3.Connection) -> int:
-    """Apply every schema script newer than the database and return the version it is at.
+    """Apply every schema script that the database has not had, in order, and return the version it is at.
 
     Args:
         connection: In autocommit mode (``isolation_level=None``): Python's own transactions would commit at each DDL.
@@ -25,9 +25,9 @@ def migrate(connection: sqlite3.Connection) -> int:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
-        version = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0] or 0
-        _check_known(version, max(scripts))
-        for number in sorted(number for number in scripts if number > version):
+        had = {row[0] for row in connection.execute("SELECT version FROM schema_version")}
+        _check_known(max(had, default=0), max(scripts))
+        for number in sorted(scripts.keys() - had):
             for statement in statements_of(scripts[number]):
                 connection.execute(statement)
             connection.execute("INSERT INTO schema_version VALUES (?)", (number,))
@@ -36,6 +36,11 @@ def migrate(connection: sqlite3.Connection) -> int:
         raise
     connection.execute("COMMIT")
     return max(scripts)
+
+
+def knows_all(versions: Iterable[int]) -> bool:
+    """Tell whether a database that has had the scripts ``versions`` is at this program's version."""
+    return set(versions) == _scripts().keys()
 
 
 def _check_known(version: int, newest: int) -> None:

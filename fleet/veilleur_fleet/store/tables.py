@@ -43,4 +43,13 @@ crossing_windows: Final = _table(
     *CELL_COLUMNS,
 )
 
-ALL: Final = (boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows)
+documents: Final = _table(
+    "documents", "sha256", "kind", "content", "version", "published_ms", "published_by", "size_bytes", "raw"
+)
+standings: Final = _table("standings", "controller", "pinned", "kept", "contact", "changed_ms")
+twins: Final = _table("twins", "box", "controller", "sequence", "documents")
+
+ALL: Final = (
+    *(boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows),
+    *(documents, standings, twins),
+)
