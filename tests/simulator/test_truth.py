@@ -4,7 +4,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from simulator.streets import street
@@ -84,7 +84,6 @@ def test_people_count_by_the_foot_and_cars_by_the_centre() -> None:
         assert reference_at(scenario, label, (0.0, 5.0 + 5.0 * at_s))[1] == pytest.approx(0.5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     path=st.lists(st.tuples(st.floats(-12, 12), st.floats(4, 40)), min_size=2, max_size=6).filter(
         lambda path: all(math.dist(a, b) > 0.1 for a, b in itertools.pairwise(path))

@@ -167,6 +167,7 @@ def test_an_accepted_view_is_the_right_one_from_then_on(street) -> None:
     assert watching.view is View.GOOD
 
 
+@pytest.mark.soak
 def test_small_shifts_do_not_add_up_unnoticed(street) -> None:
     """One pixel each quarter of an hour, learnt again and again, is still a move of the first view."""
     watching = ViewWatch()

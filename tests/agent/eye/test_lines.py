@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from count_builders import ASPECT, MEET_S, START_MS, Walk, World, straight, swapped_at, tally, torture, tracks_of
@@ -25,7 +25,7 @@ def counted(world: World, walks: list[Walk], labels: frozenset[Label] = EVERYTHI
     return found + counter.close()
 
 
-@pytest.mark.parametrize("fps", [5, 25])
+@pytest.mark.parametrize("fps", [5, pytest.param(25, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize(
     "angle",
     [
@@ -49,7 +49,6 @@ def test_counts_who_went_over_and_nobody_else(name, angle, fps) -> None:
         st.tuples(st.floats(-3, 3), st.floats(-3, 3).filter(lambda across: abs(across) > 0.6)), min_size=2, max_size=6
     ),
 )
-@settings(max_examples=60, deadline=None)
 def test_a_line_counts_alike_however_it_is_turned_and_mirrored(angle, fps, walk) -> None:
     walks = [straight(*walk)]
 
@@ -66,7 +65,6 @@ def test_a_line_counts_alike_however_it_is_turned_and_mirrored(angle, fps, walk)
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
 def test_what_went_over_less_what_came_back_is_who_is_beyond(seed) -> None:
     """Conservation: however somebody wanders, crossings alternate and end on the side they end on."""
     rng = np.random.default_rng(seed)
@@ -209,6 +207,7 @@ def test_time_that_goes_back_ends_every_path() -> None:
     assert found == []
 
 
+@pytest.mark.thorough
 def test_nothing_is_kept_of_those_who_left() -> None:
     counter = LineCounter([Line("kerb", (0.1, 0.5), (0.9, 0.5))], EVERYTHING, ASPECT)
     rng = np.random.default_rng(1)

@@ -56,6 +56,7 @@ def test_what_is_covered_already_is_not_found_again() -> None:
         assert len(movers.find(frame, np.concatenate([cover, trail]))) == 0
 
 
+@pytest.mark.thorough
 def test_who_stops_is_found_for_a_while_and_then_belongs_to_the_street() -> None:
     movers = Movers()
     for number in range(20):

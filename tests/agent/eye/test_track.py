@@ -336,7 +336,7 @@ def test_an_id_lives_at_most_five_minutes_and_the_count_goes_on() -> None:
     assert tally(found + counter.close()) == (1, 0)
 
 
-@pytest.mark.parametrize("fps", [5, 25])
+@pytest.mark.parametrize("fps", [5, pytest.param(25, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("name", [name for name in torture() if name != "no-id"])
 def test_what_a_detector_finds_is_counted_exactly(name, fps) -> None:
     walks, expected = torture()[name]
