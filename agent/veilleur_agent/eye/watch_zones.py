@@ -31,6 +31,7 @@ class _Saved(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     presence: bytes
     over: bytes
     stays: bytes
+    present: bytes = b"\x90"
 
 
 class ZonesWatch:
@@ -60,9 +61,7 @@ class ZonesWatch:
     def take(self, frame: RawFrame, step: Step, *, in_good_view: bool) -> list[StreetEvent]:
         """Take in an observed frame; return which vehicles have just passed their limit, and which have left."""
         if (frame.width, frame.height) != self._size:
-            self.finish()
-            self._size = (frame.width, frame.height)
-            self._zones = ZoneWatch(self._camera.zone, self._labels, frame.width / frame.height)
+            self._resize(frame)
         counts, ended = self._zones.watch(step.tracks, frame.at_ms)
         self._presence.observe(counts, frame.at_ms)
         for stay in ended:
@@ -82,12 +81,12 @@ class ZonesWatch:
             self._presence.add(stay)
 
     def checkpoint(self) -> bytes:
-        """Return open windows, and where vehicles stand."""
+        """Return open windows, who is in the zones since when, and where vehicles stand."""
         parts = (self._presence.checkpoint(), self._over.checkpoint(), self._stays.checkpoint())
-        return msgspec.msgpack.encode(_Saved(self._drawn, *parts))
+        return msgspec.msgpack.encode(_Saved(self._drawn, *parts, self._zones.checkpoint()))
 
     def restore(self, data: bytes, *, same_context: bool) -> None:
-        """Take up a checkpoint; where vehicles stand outlives a Context as long as the zones are the same.
+        """Take up a checkpoint; who is where outlives a Context as long as the zones are the same.
 
         Raises:
             RejectedError: Damaged, or of other windows.
@@ -98,9 +97,21 @@ class ZonesWatch:
             raise StaysRejectedError("the checkpoint of the zones is damaged; their time starts anew") from None
         if saved.drawn == self._drawn:
             self._stays.restore(saved.stays)
+            self._zones.restore(saved.present)
         if same_context:
             self._presence.restore(saved.presence)
             self._over.restore(saved.over)
+
+    def _resize(self, frame: RawFrame) -> None:
+        """Begin to watch frames of another size; at the first, with those a checkpoint told of."""
+        is_first = self._size == (0, 0)
+        if not is_first:
+            self.finish()
+        before = self._zones.checkpoint()
+        self._size = (frame.width, frame.height)
+        self._zones = ZoneWatch(self._camera.zone, self._labels, frame.width / frame.height)
+        if is_first:
+            self._zones.restore(before)
 
     def _stood(self, frame: RawFrame, step: Step) -> list[StreetEvent]:
         told = self._stays.watch(step.tracks, frame.at_ms)

@@ -5,20 +5,23 @@
 
 A presence goes on when its track is lost, renewed or steps out for less than the grace; it is then found again by its
 id, or by another id born where it was. Who never moved is no person (a cone, a poster), and nobody knows since when
-somebody who was there before the eye opened has stayed.
+somebody who was there before the eye opened has stayed. Over a restart a presence is bridged by its place alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from veilleur_agent.eye.assign import assign
 from veilleur_agent.eye.polygons import inside
 from veilleur_agent.eye.records import Tracks
 from veilleur_agent.eye.rows import Rows
+from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import Label
 from veilleur_contracts.site import Zone
 
@@ -26,13 +29,31 @@ GRACE_MS: Final = 10_000
 """A presence ends when absent longer: people step aside, and a lorry hides them, for less."""
 NEAR_SIZES: Final = 1.0
 """A track born within this distance of a lost presence, in sizes of its box, goes on with it."""
+BRIDGED_MS: Final = 60_000
+"""Longest blind time, over a restart, through which somebody found in the same place is taken to have stayed."""
 STAYS_MAX: Final = 512
 FOOT_LIFT: Final = 0.1
 """A box ends a little below the wheels or feet: the share of its height by which the foot lies higher."""
 MOTOR: Final = np.isin(np.arange(len(Label)), (int(Label.CAR), int(Label.BUS), int(Label.TRUCK)))
 
+_Fraction = Annotated[float, Meta(ge=-4, le=4)]
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+
+
+class ZonesRejectedError(RejectedError):
+    """Checkpointed presences that cannot be read."""
+
+
+class _Saved(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One presence without its id: where, who and since when."""
+
+    zone: Annotated[int, Meta(ge=0, le=63)]
+    label: Annotated[int, Meta(ge=0, le=5)]
+    from_ms: Annotated[int, Meta(ge=0, le=1 << 53)]
+    until_ms: Annotated[int, Meta(ge=0, le=1 << 53)]
+    foot: tuple[_Fraction, _Fraction]
+    size: Annotated[float, Meta(gt=0, le=4)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +82,7 @@ class _Present(Rows):
     labels: npt.NDArray[np.int8]
     from_ms: npt.NDArray[np.int64]
     until_ms: npt.NDArray[np.int64]
+    absent_ms: npt.NDArray[np.int64]
     feet: Floats
     sizes: Floats
 
@@ -93,6 +115,7 @@ class ZoneWatch:
         """
         ended = self.close() if at_ms < self._at_ms else []
         self._at_ms = at_ms
+        ended += self._bridge(at_ms)
         wanted = np.isin(tracks.labels, self._labels)
         labels, boxes = tracks.labels[wanted], tracks.boxes[wanted].astype(np.float64)
         feet, sizes = self._feet(boxes)
@@ -106,6 +129,7 @@ class ZoneWatch:
             labels=labels[rows],
             from_ms=tracks.born_ms[wanted][rows],
             until_ms=np.full(len(rows), at_ms),
+            absent_ms=np.full(len(rows), at_ms),
             feet=feet[rows] * (self._aspect, 1.0),
             sizes=sizes[rows],
         )
@@ -113,11 +137,50 @@ class ZoneWatch:
         counts = np.zeros((len(self._polygons), len(self._labels)), np.int64)
         for place, label in enumerate(self._labels):
             counts[:, place] = np.bincount(zones[is_there & (here.labels == int(label))], minlength=len(counts))
-        return counts, ended + self._expire(at_ms - GRACE_MS)
+        return counts, ended + self._end(self._present.absent_ms < at_ms - GRACE_MS)
 
     def close(self) -> list[Stay]:
         """End every presence where it stands, as when the stream has ended."""
-        return self._expire(None)
+        return self._end(np.ones(len(self._present.ids), np.bool_))
+
+    def checkpoint(self) -> bytes:
+        """Return the presences of the moment as bytes: places and times, no id."""
+        present = self._present
+        feet = present.feet / (self._aspect, 1.0)
+        columns = (present.zones, present.labels, present.from_ms, present.until_ms, feet, present.sizes)
+        return msgspec.msgpack.encode(list(zip(*(column.tolist() for column in columns), strict=True)))
+
+    def restore(self, data: bytes) -> None:
+        """Take up the presences of a checkpoint: who is found in the same place goes on, the others have left.
+
+        Raises:
+            ZonesRejectedError: Damaged.
+        """
+        try:
+            saved = msgspec.msgpack.decode(data, type=Annotated[list[_Saved], Meta(max_length=STAYS_MAX)])
+        except (msgspec.DecodeError, RecursionError):
+            raise ZonesRejectedError("the checkpoint of who is in the zones is damaged; their stays are lost") from None
+        saved = [one for one in saved if one.zone < len(self._polygons) and one.from_ms <= one.until_ms]
+        self._present = _Present(
+            ids=-1 - np.arange(len(saved), dtype=np.int64),
+            zones=np.array([one.zone for one in saved], np.int64),
+            labels=np.array([one.label for one in saved], np.int8),
+            from_ms=np.array([one.from_ms for one in saved], np.int64),
+            until_ms=np.array([one.until_ms for one in saved], np.int64),
+            absent_ms=np.full(len(saved), _BLIND_MS, np.int64),
+            feet=np.array([one.foot for one in saved], np.float64).reshape(-1, 2) * (self._aspect, 1.0),
+            sizes=np.array([one.size for one in saved], np.float64),
+        )
+        self._at_ms = int(self._present.until_ms.max(initial=0))
+
+    def _bridge(self, at_ms: int) -> list[Stay]:
+        """End those a checkpoint told of too long ago; the others may be looked for from this frame on."""
+        blind = self._present.absent_ms == _BLIND_MS
+        if not blind.any():
+            return []
+        ended = self._end(blind & (at_ms - self._present.until_ms > BRIDGED_MS))
+        self._present.absent_ms[self._present.absent_ms == _BLIND_MS] = at_ms
+        return ended
 
     def _feet(self, boxes: Floats) -> tuple[Floats, Floats]:
         tall = boxes[:, 3] - boxes[:, 1]
@@ -148,7 +211,7 @@ class ZoneWatch:
             heirs, theirs = assign(np.where(fits, apart, np.inf), 1.0)
             rows[new[theirs]] = lost[heirs]
         known = rows >= 0
-        for name in ("ids", "labels", "until_ms", "feet", "sizes"):
+        for name in ("ids", "labels", "until_ms", "absent_ms", "feet", "sizes"):
             getattr(present, name)[rows[known]] = getattr(here, name)[known]
         begins = np.flatnonzero(~known & moved)[: STAYS_MAX - len(present.ids)]
         known[begins] = True
@@ -156,9 +219,8 @@ class ZoneWatch:
         present.from_ms[len(present.ids) - len(begins) :] = self._at_ms
         return known
 
-    def _expire(self, before_ms: int | None) -> list[Stay]:
+    def _end(self, ended: npt.NDArray[np.bool_]) -> list[Stay]:
         present = self._present
-        ended = present.until_ms < (before_ms if before_ms is not None else np.iinfo(np.int64).max)
         if not ended.any():
             return []
         stays = [
@@ -175,6 +237,10 @@ class ZoneWatch:
         return stays
 
 
+_BLIND_MS: Final = np.iinfo(np.int64).min
+"""Absent since before the eye opened: not known yet since when."""
+
+
 def _nobody() -> _Present:
     none = np.empty(0, np.int64)
     return _Present(
@@ -183,6 +249,7 @@ def _nobody() -> _Present:
         labels=np.empty(0, np.int8),
         from_ms=none,
         until_ms=none,
+        absent_ms=none,
         feet=np.empty((0, 2)),
         sizes=np.empty(0),
     )

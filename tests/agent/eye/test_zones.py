@@ -11,7 +11,7 @@ from count_builders import ASPECT, START_MS, tracks_of
 from veilleur_agent.eye.polygons import inside
 from veilleur_agent.eye.presence import OPEN_MAX, PresenceRejectedError, PresenceWindows
 from veilleur_agent.eye.records import Tracks
-from veilleur_agent.eye.zones import GRACE_MS, STAYS_MAX, Stay, ZoneWatch
+from veilleur_agent.eye.zones import BRIDGED_MS, GRACE_MS, STAYS_MAX, Stay, ZonesRejectedError, ZoneWatch
 from veilleur_contracts.messages import Label
 from veilleur_contracts.site import Zone
 
@@ -139,6 +139,58 @@ def test_time_that_goes_back_ends_every_stay(watch) -> None:
     counts, ended = watch.watch(tracks_of([1], [at(0.2)]), T0 - 1)
     assert len(ended) == 1
     assert counts[0, 0] == 1
+
+
+def after_a_restart(watch: ZoneWatch) -> ZoneWatch:
+    again = ZoneWatch([LEFT, RIGHT], (PERSON, CAR), ASPECT)
+    again.restore(watch.checkpoint())
+    return again
+
+
+def found_at(x: float, born_s: float) -> Tracks:
+    return tracks_of([9], [at(x)], born=[(np.array(at(x)), T0 + round(born_s * 1000))])
+
+
+def test_a_stay_goes_on_over_a_restart_where_it_was(watch) -> None:
+    seen_for(watch, tracks_of([7], [at(0.2)]), 0, 20)
+    again = after_a_restart(watch)
+    assert seen_for(again, still(found_at(0.21, 55)), 55, 70) == []
+    (stay,) = seen_for(again, NOBODY, 70, 85)
+    assert (stay.from_ms, stay.until_ms) == (T0, T0 + 69_800)
+
+
+def test_who_left_during_a_restart_stayed_as_long_as_was_seen(watch) -> None:
+    seen_for(watch, tracks_of([7], [at(0.2)]), 0, 20)
+    again = after_a_restart(watch)
+    assert seen_for(again, NOBODY, 40, 49.8) == [], "they may only be hidden"
+    (stay,) = seen_for(again, NOBODY, 49.8, 52)
+    assert (stay.from_ms, stay.until_ms) == (T0, T0 + 19_800)
+
+
+def test_nobody_is_taken_to_have_stayed_through_a_long_blind_time(watch) -> None:
+    seen_for(watch, tracks_of([7], [at(0.2)]), 0, 20)
+    again, late_s = after_a_restart(watch), 21 + BRIDGED_MS / 1000
+    found = seen_for(again, found_at(0.2, late_s), late_s, late_s + 5)
+    assert [(stay.from_ms, stay.until_ms) for stay in found] == [(T0, T0 + 19_800)]
+
+
+def test_a_clock_set_back_over_a_restart_ends_what_was_saved(watch) -> None:
+    seen_for(watch, tracks_of([7], [at(0.2)]), 0, 20)
+    (stay,) = seen_for(after_a_restart(watch), NOBODY, 5, 5.2)
+    assert stay.until_ms == T0 + 19_800
+
+
+def test_a_checkpoint_knows_no_id(watch) -> None:
+    number = 0x5EC2E7_1DEA
+    seen_for(watch, tracks_of([number], [at(0.2)]), 0, 20)
+    saved = watch.checkpoint()
+    assert not any(number.to_bytes(8, order) in saved for order in ("big", "little"))
+
+
+@given(st.binary(max_size=100))
+def test_damaged_presences_are_refused(data) -> None:
+    with pytest.raises(ZonesRejectedError):
+        ZoneWatch([LEFT], (PERSON,), ASPECT).restore(b"\xc1" + data)
 
 
 def test_presences_are_bounded(watch) -> None:
