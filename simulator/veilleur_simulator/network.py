@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO, Final, Literal
+from typing import IO, Final, Literal, Protocol
 
 from veilleur_simulator.processes import LOOPBACK
 
@@ -41,6 +41,18 @@ class Faults:
     bytes_per_s: float | None = None
 
 
+class Filter(Protocol):
+    """Changes what passes on one connection."""
+
+    def out(self, chunk: bytes) -> bytes:
+        """Return what goes on to the target."""
+        ...
+
+    def back(self, chunk: bytes) -> tuple[bytes, bytes]:
+        """Return what goes on to the client, and what the target is told in its place."""
+        ...
+
+
 class FaultProxy:
     """The proxy, on a running loop; ``proxy_to`` runs one beside synchronous code.
 
@@ -48,11 +60,19 @@ class FaultProxy:
         target_host: Where connections are handed on to.
         target_port: The port there.
         tap: Where every byte that passes, either way, is written down.
+        filters: Makes the filter of each new connection; None: everything passes as it is.
     """
 
-    def __init__(self, target_host: str, target_port: int, tap: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        target_host: str,
+        target_port: int,
+        tap: IO[bytes] | None = None,
+        filters: Callable[[], Filter] | None = None,
+    ) -> None:
         self._target = (target_host, target_port)
         self._tap = tap
+        self._filters = filters
         self._faults = Faults()
         self._changed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -101,17 +121,30 @@ class FaultProxy:
             _reset(writer)
             return
         self._writers.add(far_writer)
+        one = None if self._filters is None else self._filters()
+
+        def back(chunk: bytes) -> bytes:
+            if one is None:
+                return chunk
+            passed, told = one.back(chunk)
+            if told:
+                with contextlib.suppress(RuntimeError):  # the client has said its last word, and so have we for it
+                    far_writer.write(told)
+            return passed
+
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass(reader, far_writer), name="proxy-out")
-                group.create_task(self._pass(far_reader, writer), name="proxy-back")
+                group.create_task(self._pass(reader, far_writer, bytes if one is None else one.out), name="proxy-out")
+                group.create_task(self._pass(far_reader, writer, back), name="proxy-back")
         finally:
             self._writers.discard(far_writer)
             far_writer.close()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hand on what comes until one side ends."""
-        with contextlib.suppress(OSError):
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes]
+    ) -> None:
+        """Hand on what comes, as ``change`` makes it, until one side ends."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a filter cannot read it, so the line goes dead
             while chunk := await reader.read(CHUNK_BYTES):
                 while self._faults.way == "silent":
                     await self._changed.wait()
@@ -120,7 +153,7 @@ class FaultProxy:
                     await asyncio.sleep(faults.delay_s)
                 if faults.bytes_per_s:
                     await asyncio.sleep(len(chunk) / faults.bytes_per_s)
-                writer.write(chunk)
+                writer.write(change(chunk))
                 if self._tap is not None:
                     self._tap.write(chunk)
                 await writer.drain()
@@ -188,13 +221,19 @@ class ProxyBeside:
 
 
 @contextlib.contextmanager
-def proxy_to(port: int, host: str = LOOPBACK, tap: IO[bytes] | None = None) -> Iterator[ProxyBeside]:
-    """Run a proxy to ``host:port`` for as long as the block lasts; ``tap`` is given every byte that passes."""
+def proxy_to(
+    port: int,
+    host: str = LOOPBACK,
+    tap: IO[bytes] | None = None,
+    filters: Callable[[], Filter] | None = None,
+) -> Iterator[ProxyBeside]:
+    """Run a proxy to ``host:port`` for as long as the block lasts; see ``FaultProxy``."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="fault-proxy", daemon=True)
     thread.start()
     try:
-        proxy = asyncio.run_coroutine_threadsafe(_started(host, port, tap), loop).result(START_WITHIN_S)
+        starting = _started(FaultProxy(host, port, tap, filters))
+        proxy = asyncio.run_coroutine_threadsafe(starting, loop).result(START_WITHIN_S)
         try:
             yield ProxyBeside(proxy, loop)
         finally:
@@ -205,8 +244,7 @@ def proxy_to(port: int, host: str = LOOPBACK, tap: IO[bytes] | None = None) -> I
         loop.close()
 
 
-async def _started(host: str, port: int, tap: IO[bytes] | None) -> FaultProxy:
-    proxy = FaultProxy(host, port, tap)
+async def _started(proxy: FaultProxy) -> FaultProxy:
     await proxy.start()
     return proxy
 

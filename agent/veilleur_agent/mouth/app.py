@@ -31,6 +31,7 @@ from veilleur_agent.control import (
 from veilleur_agent.events import Tell
 from veilleur_agent.link import PACKETS_A_TURN, Allowances, CutReason, LinkCutError, MouthEnd, discard, others_budget
 from veilleur_agent.mouth.errors import DiskRefusedError, OutboxNewerError
+from veilleur_agent.mouth.inflight import Patience
 from veilleur_agent.mouth.outbox import Outbox
 from veilleur_agent.mouth.settings import MouthSettings, settings_of
 from veilleur_agent.mouth.shelf import Shelf
@@ -59,14 +60,26 @@ class Mouth:
         control: The pair with box.
         link: The mouth's end of the link.
         tell: Says a registered event.
+        clock: Of this box; None: the machine's.
+        patience: How long it waits for the broker and the fleet; None: as long as in a street.
     """
 
-    def __init__(self, start: MouthStart, control: ControlEnd, link: socket.socket, tell: Tell) -> None:
+    def __init__(
+        self,
+        start: MouthStart,
+        control: ControlEnd,
+        link: socket.socket,
+        tell: Tell,
+        *,
+        clock: Clock | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self._settings: MouthSettings = settings_of(start)
         self._control = control
         self._link = link
         self._tell = tell
-        self._clock: Clock = SystemClock()
+        self._clock: Clock = clock or SystemClock()
+        self._patience = patience
         budgets = self._settings.budgets
         self._allowances = Allowances(budgets, others_budget(budgets.values()), self._clock)
         self._reopened = asyncio.Event()
@@ -118,6 +131,7 @@ class Mouth:
             tell=self._tell,
             lost=lambda: self._say(Resolve(BROKER_NAME)),
             clock=self._clock,
+            patience=self._patience,
         )
         self._uplink.lead_to(settings.addresses)
         birth = Birth(self._clock.now_ms() // 1000, settings.agent, CONTRACT_REVISION, settings.profile)
