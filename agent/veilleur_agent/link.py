@@ -34,8 +34,10 @@ from veilleur_contracts.messages import (
     Carried,
     Context,
     DocumentReady,
+    FetchAlarm,
     Gap,
     Received,
+    Reported,
     ViewAlarm,
 )
 
@@ -132,7 +134,7 @@ class Allowances:
         match record:
             case Context(camera=camera) | CameraHealth(camera=camera) | ViewAlarm(camera=camera):
                 bucket = self._buckets.get(camera, self._others)
-            case Birth() | Gap():
+            case Birth() | Gap() | Reported() | FetchAlarm():
                 bucket = self._others
             case _:
                 bucket = self._buckets.get(self._camera_of.get(record.context, ""), self._others)
@@ -312,7 +314,7 @@ class MouthEnd:
         first, last = carried.seq, carried.seq
         if isinstance(record, Gap):
             first, last = record.first, record.last
-        if isinstance(record, Birth) or first != carried.seq or first > last:
+        if isinstance(record, (Birth, FetchAlarm)) or first != carried.seq or first > last:
             raise LinkCutError(CutReason.UNEXPECTED)
         if last <= heard or first > heard + 1:
             self.duplicates += last <= heard

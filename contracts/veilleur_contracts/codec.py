@@ -13,6 +13,7 @@ from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import (
     BATCH_BYTES_MAX,
     RECORD_BYTES_MAX,
+    TWIN_BYTES_MAX,
     Ack,
     AnyRecord,
     Batch,
@@ -22,6 +23,7 @@ from veilleur_contracts.messages import (
     Published,
     Received,
     Record,
+    Twin,
 )
 
 _T = TypeVar("_T")
@@ -29,6 +31,7 @@ _T = TypeVar("_T")
 _RECORD: Final[msgspec.msgpack.Decoder[AnyRecord]] = msgspec.msgpack.Decoder(AnyRecord)
 _UP: Final = msgspec.msgpack.Decoder(Batch)
 _DOWN: Final = msgspec.msgpack.Decoder(Ack)
+_TWIN: Final = msgspec.msgpack.Decoder(Twin)
 _LINK_UP: Final = msgspec.msgpack.Decoder(Carried)
 _LINK_DOWN: Final[msgspec.msgpack.Decoder[Received | DocumentReady]] = msgspec.msgpack.Decoder(Received | DocumentReady)
 _OUT: Final = msgspec.msgpack.Decoder(Published)
@@ -72,6 +75,11 @@ def decode_batch(data: bytes) -> Batch:
 def decode_ack(data: bytes) -> Ack:
     """Read what the fleet acknowledges."""
     return _strict(_DOWN, data, RECORD_BYTES_MAX)
+
+
+def decode_twin(data: bytes) -> Twin:
+    """Read which documents a box should hold."""
+    return _strict(_TWIN, data, TWIN_BYTES_MAX)
 
 
 def decode_carried(data: bytes) -> Carried:

@@ -15,7 +15,7 @@ from veilleur_contracts.codec import encode
 from veilleur_contracts.examples import EXAMPLES
 from veilleur_contracts.ids import SHARDS
 
-_ENVELOPES = (messages.Batch, messages.Ack, messages.Published)
+_ENVELOPES = (messages.Batch, messages.Ack, messages.Twin, messages.Pointer, messages.Published)
 _LINK = (messages.Carried, messages.Received, messages.DocumentReady)
 _ENUMS = (
     messages.MessageClass,
@@ -27,6 +27,9 @@ _ENUMS = (
     messages.RoadLevel,
     messages.EventKind,
     messages.ViewFault,
+    messages.Strictness,
+    messages.Refusal,
+    messages.FetchFault,
 )
 
 
@@ -82,6 +85,7 @@ def _introduction() -> Iterator[str]:
     yield f"| `{up}/{topics.Up.HEALTH.value}` | box | Batch of class T |"
     yield f"| `{up}/{topics.Up.STATUS.value}` | box | reserved for the last will |"
     yield f"| `{topics.ROOT}/{{controller}}/{{shard}}/{{box}}/dn/{topics.Down.ACK.value}` | fleet | Ack |"
+    yield f"| `{topics.ROOT}/{{controller}}/{{shard}}/{{box}}/dn/{topics.Down.TWIN.value}` | fleet, retained | Twin |"
     yield f"| `{topics.ROOT}/{{controller}}/out/{{S,A,E}}/{{insee}}/{{camera}}/{{kind}}` | fleet | Published |"
     yield f"| `{topics.ROOT}/{{controller}}/out/T/{{box}}/{{kind}}` | fleet | Published |"
     yield ""
@@ -127,8 +131,8 @@ def _describe(shape: shapes.Type, meaning: str = "") -> tuple[str, str, str]:
     if isinstance(shape, shapes.UnionType):
         inner = next(_describe(one) for one in shape.types if not isinstance(one, shapes.NoneType))
         return f"{inner[0]} or nil", inner[1], meaning or inner[2]
-    if isinstance(shape, shapes.RawType):
-        return "record", "", meaning
+    if isinstance(shape, shapes.StructType | shapes.RawType):
+        return shape.cls.__name__ if isinstance(shape, shapes.StructType) else "record", "", meaning
     message = f"the registry holds a type the document cannot tell: {shape!r}"
     raise TypeError(message)
 

@@ -45,8 +45,14 @@ EXAMPLES: Final[dict[type[m.Record], m.Record]] = {
     m.Validation: m.Validation(
         context_number_of(_CONTEXT), (972, 991, 214, None, None, None, 985, 996, 530, *(None,) * 9)
     ),
+    m.Reported: m.Reported(
+        *(1_790_000_100, 1, 7, "8899aabbccddeeff", "00112233445566ff", "stopped", m.Strictness.STOPPED),
+        *(0, 1, 1_790_000_000, None, m.Refusal.NONE),
+    ),
+    m.FetchAlarm: m.FetchAlarm(1_790_000_100, "8899aabbccddeeff", m.FetchFault.WRONG_HASH, 3),
     m.Batch: m.Batch(_STREAM, 41, (msgspec.Raw(encode(_CONTEXT)), msgspec.Raw(encode(_WINDOW)))),
     m.Ack: m.Ack(_STREAM, 42),
+    m.Twin: m.Twin(1_790_000_000_000, (m.Pointer("stop", "ef" * 32, 811), m.Pointer("policy", "cd" * 32, 2_417))),
     m.Published: m.Published(9001, "gare-01", _STREAM, 42, msgspec.Raw(encode(_WINDOW))),
     m.Carried: m.Carried(1_790_000_000_000, 7, msgspec.Raw(encode(_WINDOW))),
     m.Received: m.Received(1_790_000_000_000, 7),

@@ -20,6 +20,9 @@ CONTRACT_REVISION: Final = 1
 RECORD_BYTES_MAX: Final = 1024
 BATCH_BYTES_MAX: Final = 65_536
 BATCH_RECORDS_MAX: Final = 1000
+TWIN_DOCUMENTS_MAX: Final = 96
+"""More than a box can hold in force: 32 roots, 17 policies, 32 stops and the fleet's word."""
+TWIN_BYTES_MAX: Final = 16_384
 
 
 class MessageClass(StrEnum):
@@ -106,6 +109,52 @@ class ViewFault(IntFlag):
     COVERED = 2
     DEFOCUSED = 4
     MOVED = 8
+
+
+class Strictness(IntEnum):
+    """Why a box, or some camera of it, is held to less than its policy allows; none when it is not."""
+
+    NONE = 0
+    NO_POLICY = 1
+    NOT_COVERED = 2
+    UNFOUNDED = 3
+    EXPIRED = 4
+    ROOT_EXPIRED = 5
+    NO_CONTACT = 6
+    BEHIND = 7
+    CLOCK = 8
+    STOPPED = 9
+    AUDIT_UNWRITABLE = 10
+    MASKS_UNDECIDED = 11
+
+
+class Refusal(IntEnum):
+    """Why a box refused a document that it was given."""
+
+    NONE = 0
+    TRUNCATED_DOCUMENT = 1
+    MALFORMED_DOCUMENT = 2
+    WRONG_TYPE = 3
+    WRONG_CONTROLLER = 4
+    FORGED = 5
+    UNKNOWN_KEY = 6
+    UNDER_SIGNED = 7
+    OLDER = 8
+    EXPIRED = 9
+    NOT_YET = 10
+
+
+class FetchFault(IntEnum):
+    """Why a box cannot fetch a document; none when it could at last."""
+
+    NONE = 0
+    UNREACHABLE = 1
+    NOT_THERE = 2
+    REFUSED = 3
+    TOO_LONG = 4
+    CUT_OFF = 5
+    WRONG_HASH = 6
+    DISK = 7
 
 
 AtS = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF, description="UTC seconds since 1970")]
@@ -314,6 +363,32 @@ class Validation(Record, frozen=True, tag=14):
     ]
 
 
+class Reported(Record, frozen=True, tag=15):
+    """What a box holds of the documents it is steered by, as its eye verified them; at a change, and each hour."""
+
+    at_s: AtS
+    root: Annotated[int, Meta(ge=0, le=0x7FFF_FFFF, description="version of the root; 0: it was enrolled with none")]
+    policy_version: Annotated[int, Meta(ge=0, le=0x7FFF_FFFF, description="of the policy last taken; 0: none")]
+    policy: Annotated[Sha256Prefix | None, Meta(description="that policy; nil: none")]
+    site: Annotated[Sha256Prefix, Meta(description="the site document in force")]
+    profile: Annotated[Slug, Meta(description="profile of the camera that is held to the least")]
+    why: Annotated[int, Meta(ge=0, le=11, description="Strictness, of that camera")]
+    running: Annotated[int, Meta(ge=0, le=255, description="cameras that are read")]
+    stops: Annotated[int, Meta(ge=0, le=96, description="stops in force, those only told of too")]
+    heard_s: Annotated[AtS, Meta(description="when the fleet's last word was said, UTC seconds; 0: never")]
+    refused: Annotated[Sha256Prefix | None, Meta(description="the document refused last; nil: none since the start")]
+    refusal: Annotated[int, Meta(ge=0, le=10, description="Refusal, of that document")]
+
+
+class FetchAlarm(Record, frozen=True, tag=23):
+    """A document that a box was told of cannot be fetched, or could at last (no fault)."""
+
+    at_s: AtS
+    document: Annotated[Sha256Prefix, Meta(description="which")]
+    fault: Annotated[int, Meta(ge=0, le=7, description="FetchFault")]
+    tries: Annotated[Count, Meta(description="how often it was tried")]
+
+
 class Batch(Record, frozen=True, tag=1):
     """Records ``first_seq, first_seq + 1, …`` of one stream; a Gap takes the place of all the numbers it names."""
 
@@ -351,6 +426,21 @@ class DocumentReady(Record, frozen=True, tag=3):
     sha256: Sha256
 
 
+class Pointer(Record, frozen=True, tag=1):
+    """A document to be fetched by its hash; it is signed, so whoever hands it out can only lose it."""
+
+    kind: Annotated[Slug, Meta(description="root, policy, stop or contact")]
+    sha256: Sha256
+    size_bytes: Annotated[int, Meta(ge=1, le=0x20_0000, description="exactly so many bytes")]
+
+
+class Twin(Record, frozen=True, tag=3):
+    """Which documents a box should hold, in the order to take them; retained by the broker."""
+
+    sequence: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF_FFFF, description="rises with every change")]
+    documents: Annotated[tuple[Pointer, ...], Meta(max_length=TWIN_DOCUMENTS_MAX)]
+
+
 class Published(Record, frozen=True, tag=1):
     """What consumers read on ``out/``: one record with its box, its stream position and a cursor."""
 
@@ -376,6 +466,8 @@ AnyRecord = (
     | StreetEvent
     | ViewAlarm
     | Validation
+    | Reported
+    | FetchAlarm
 )
 
 CLASS_OF: Final[dict[type[Record], MessageClass]] = {
@@ -392,6 +484,8 @@ CLASS_OF: Final[dict[type[Record], MessageClass]] = {
     Validation: MessageClass.STATISTICS,
     CameraHealth: MessageClass.TECHNICAL,
     Birth: MessageClass.TECHNICAL,
+    Reported: MessageClass.TECHNICAL,
+    FetchAlarm: MessageClass.TECHNICAL,
 }
 """The class of each record; a Gap has the class of the stream it stands in."""
 

@@ -266,11 +266,14 @@ class Contact(Closed, frozen=True):
         at: When it was said.
         policy_version: The newest policy; a box that holds an older one is being kept in the dark.
         stops: SHA-256 of the stops in force.
+        controllers: Whose boxes it is meant for. Without this, a word that is true of others' boxes could be given to
+            one to hide a stop from it.
     """
 
     at: Instant
     policy_version: Annotated[int, Meta(ge=0, le=0x7FFF_FFFF)]
     stops: Annotated[frozenset[Sha256], Meta(max_length=64)] = frozenset()
+    controllers: Annotated[frozenset[Controller], Meta(min_length=1)] = frozenset(Controller)
 
 
 def canonical(document: msgspec.Struct) -> bytes:

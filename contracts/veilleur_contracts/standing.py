@@ -56,7 +56,7 @@ _T = TypeVar("_T")
 
 
 class WrongControllerError(PolicyRejectedError):
-    """A genuine policy that speaks of other people's cameras."""
+    """A genuine policy, or word from the fleet, that speaks of other people's cameras."""
 
 
 class WhyStrict(StrEnum):
@@ -370,6 +370,11 @@ def _with_stop(standing: Standing, envelope: bytes, stop: Stop, sha256: str) -> 
 
 def _take_contact(standing: Standing, envelope: bytes, now: datetime) -> Standing:
     contact = verify_contact(envelope, standing.root, now)
+    if standing.controller not in contact.controllers:
+        message = (
+            f"word from the fleet for {', '.join(sorted(contact.controllers))}; this box is of {standing.controller}"
+        )
+        raise WrongControllerError(message)
     if standing.heard is not None and contact.at <= standing.heard:
         return standing
     lifts = frozenset() if standing.policy is None else standing.policy.lifts

@@ -30,6 +30,7 @@ class Down(StrEnum):
     """What a box listens to."""
 
     ACK = "ack"
+    TWIN = "twin"
 
 
 class TopicRejectedError(RejectedError):

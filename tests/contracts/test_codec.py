@@ -16,6 +16,7 @@ from veilleur_contracts.codec import (
     decode_published,
     decode_received,
     decode_record,
+    decode_twin,
     encode,
     encode_record,
 )
@@ -39,6 +40,11 @@ GOLDEN = {
     "RoadState": "990bceaf301502ce6ab13be4cd012c0001cd03481f19",
     "StreetEvent": "970cceaf301502ce6ab13be40100ce6ab133b000",
     "ViewAlarm": "950dab676172652d706172766973ce6ab13be40822",
+    "Reported": (
+        "9d0fce6ab13be40107b038383939616162626363646465656666b030303131323233333434353536366666a773746f"
+        "70706564090001ce6ab13b80c000"
+    ),
+    "FetchAlarm": "9517ce6ab13be4b0383839396161626263636464656566660603",
     "Validation": "930eceaf301502dc0012cd03cccd03dfccd6c0c0c0cd03d9cd03e4cd0212c0c0c0c0c0c0c0c0c0",
 }
 """Bytes as they were when each record was first released: they may never change."""
@@ -46,6 +52,7 @@ GOLDEN = {
 DECODER_OF = {
     m.Batch: decode_batch,
     m.Ack: decode_ack,
+    m.Twin: decode_twin,
     m.Published: decode_published,
     m.Carried: decode_carried,
     m.Received: decode_received,

@@ -302,3 +302,12 @@ def test_roots_are_bounded() -> None:
 
 def test_a_box_without_a_policy_is_strict_for_that_reason() -> None:
     assert why_strict(enrol(PINNED, Controller.VILLE), NOW) is WhyStrict.NO_POLICY
+
+
+def test_word_meant_for_the_boxes_of_another_controller_is_none_for_this_one() -> None:
+    box = a_box()
+    others = Contact(NOW, 1, controllers=frozenset({Controller.AGGLO}))
+    with pytest.raises(WrongControllerError, match="word from the fleet for agglo; this box is of ville"):
+        offer(box, HALL.signed(others, Role.FLEET), NOW)
+    ours = Contact(NOW, 1, controllers=frozenset({Controller.VILLE}))
+    assert offer(box, HALL.signed(ours, Role.FLEET), NOW).heard == NOW

@@ -8,9 +8,11 @@ from veilleur_contracts.messages import (
     CameraHealth,
     Context,
     CrossingWindow,
+    FetchAlarm,
     Gap,
     ObjectWindow,
     OccupancyWindow,
+    Reported,
     RoadState,
     RollUp,
     SpeedWindow,
@@ -51,5 +53,7 @@ NAME_OF: Final[dict[type[AnyRecord], str]] = {
     StreetEvent: "event",
     ViewAlarm: "view",
     Validation: "validation",
+    Reported: "reported",
+    FetchAlarm: "fetch",
 }
 """The last part of a topic of ``out/``."""
