@@ -66,7 +66,7 @@ class _Path:
         since = position - before[-1][0] if before else GAP_FRAMES
         until = after[0][0] - position if after else GAP_FRAMES
         if before and after and since + until <= GAP_FRAMES:
-            return _grown(_between(before[-1], after[0], position), growth * min(since, until))
+            return _grown(_between(before[-1], after[0], at_ms), growth * min(since, until))
         if before and since <= HELD_FRAMES:
             return _carried(before[-1], _speed_of(before[-SPEED_OVER:]), at_ms, growth * since)
         if after and until <= FOUND_AHEAD_FRAMES:
@@ -104,13 +104,16 @@ class Hold:
         self._sightings_min = sightings_min
         self._paths: list[_Path] = []
         self._position = -1
+        self._last_ms = 0
+        self._follows_from = 0
 
-    def add(self, at_ms: int, found: Regions) -> None:
+    def add(self, at_ms: int, found: Regions, *, is_cut: bool = False) -> None:
         """Take in the boxes of the next frame.
 
         Args:
-            at_ms: Its time.
+            at_ms: Its time. More than ``STEP_MS_MAX`` after the last one, or not after it, is a cut.
             found: float64, shape ``(n, 4)``, ``x1, y1, x2, y2``, fractions of the frame, each with an area.
+            is_cut: The frame shows another view: what was seen before is covered on, and nobody is followed from there.
 
         Raises:
             ValueError: More boxes than ``boxes_max``.
@@ -118,6 +121,9 @@ class Hold:
         if len(found) > self._boxes_max:
             raise ValueError(f"{len(found)} boxes in one frame, more than {self._boxes_max}")
         self._position += 1
+        if is_cut or not 0 < at_ms - self._last_ms <= STEP_MS_MAX:
+            self._follows_from = self._position
+        self._last_ms = at_ms
         oldest = self._position - HELD_FRAMES - DELAY_FRAMES
         self._paths = [path for path in self._paths if path.seen[-1][0] >= oldest]
         free = set(range(len(found)))
@@ -145,7 +151,8 @@ class Hold:
 
     def _followed(self, at_ms: int, found: Regions) -> list[tuple[_Path, int]]:
         """Pair paths with the boxes that follow them, the likeliest first, each once."""
-        alive = [path for path in self._paths if self._position - path.seen[-1][0] <= GAP_FRAMES]
+        oldest = max(self._follows_from, self._position - GAP_FRAMES)
+        alive = [path for path in self._paths if path.seen[-1][0] >= oldest]
         if not alive or not len(found):
             return []
         expected = np.array([_moved(path, at_ms) for path in alive])
@@ -211,11 +218,14 @@ def _grown(box: Box, share: float) -> Box:
     return np.concatenate([box[:2] - growth, box[2:] + growth])
 
 
-def _between(last: _Sighting, following: _Sighting, position: int) -> Box:
-    """Return where somebody was between two sightings: anywhere between, when one of them shows only a part."""
-    if _is_cut(last[2]) or _is_cut(following[2]):
+def _between(last: _Sighting, following: _Sighting, at_ms: int) -> Box:
+    """Return where somebody was between two sightings, in time: frames do not come evenly.
+
+    Anywhere between, when one of them shows only a part.
+    """
+    if _is_cut(last[2]) or _is_cut(following[2]) or not last[1] < at_ms < following[1]:
         return _hull([last[2], following[2]])
-    share = (position - last[0]) / (following[0] - last[0])
+    share = (at_ms - last[1]) / (following[1] - last[1])
     between: Box = last[2] + (following[2] - last[2]) * share
     return between
 

@@ -51,10 +51,15 @@ class Doubt(Enum):
     UNCHECKED = "the self-check failed"
 
 
+BLIND: Final = (Doubt.UNSEEN, Doubt.UNREADABLE)
+"""Of a frame in which nobody could have been found: it uses up nothing of the time for which those before are held."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     frame: RawFrame
     doubt: Doubt | None
+    seen: int
     is_kept: bool
 
 
@@ -82,6 +87,8 @@ class Redactor:
         self._movers = Movers()
         self._moving = Hold(REGIONS_MAX, growth=0.0, sightings_min=2)
         self._waiting: deque[_Waiting] = deque()
+        self._seen = 0
+        self._shape: tuple[int, ...] = ()
         self._to_check = 0
 
     def redact(
@@ -99,10 +106,15 @@ class Redactor:
             None for the first ``DELAY_FRAMES`` frames.
         """
         regions, doubt = self._taken(frame, found)
-        self._hold.add(frame.at_ms, reaching_edges(dilated_of(regions)))
+        is_cut = frame.i420.shape != self._shape
+        self._shape = frame.i420.shape
+        if doubt not in BLIND:
+            self._seen += 1
+            self._hold.add(frame.at_ms, reaching_edges(dilated_of(regions)), is_cut=is_cut)
         moving = self._movers.find(frame, self._hold.at(0, frame.at_ms))
-        self._moving.add(frame.at_ms, reaching_edges(dilated_of(moving))[:REGIONS_MAX])
-        self._waiting.append(_Waiting(frame, doubt, is_kept))
+        if doubt not in BLIND:
+            self._moving.add(frame.at_ms, _bounded(reaching_edges(dilated_of(moving))), is_cut=is_cut)
+        self._waiting.append(_Waiting(frame, doubt, self._seen, is_kept))
         return self._shown() if len(self._waiting) > DELAY_FRAMES else None
 
     def close(self) -> list[RedactedFrame]:
@@ -110,19 +122,17 @@ class Redactor:
         return [self._shown() for _ in range(len(self._waiting))]
 
     def _taken(self, frame: RawFrame, found: Sequence[Detections | None]) -> tuple[Regions, Doubt | None]:
-        trusted = [one for one in found if one is not None and np.isfinite(one.boxes).all()]
+        trusted = [one for one in found if one is not None and _is_sound(one)]
         regions = np.concatenate([np.empty((0, 4)), *(regions_of(one) for one in trusted)])
-        regions = regions[(regions[:, 2:] > regions[:, :2]).all(axis=1)]
-        if len(regions) > REGIONS_MAX:
-            return regions[:REGIONS_MAX], Doubt.CROWDED
         if not found or len(trusted) < len(found):
             return regions, Doubt.UNSEEN
-        return regions, None if self._readable(frame) else Doubt.UNREADABLE
+        if not self._readable(frame):
+            return regions, Doubt.UNREADABLE
+        return _bounded(regions), Doubt.CROWDED if len(regions) > REGIONS_MAX else None
 
     def _shown(self) -> RedactedFrame:
-        back = len(self._waiting) - 1
         waiting = self._waiting.popleft()
-        frame, doubt = waiting.frame, waiting.doubt
+        frame, doubt, back = waiting.frame, waiting.doubt, self._seen - waiting.seen
         i420 = frame.i420.copy()
         if doubt is None:
             regions = np.concatenate([one.at(back, frame.at_ms) for one in (self._hold, self._moving)])
@@ -171,9 +181,22 @@ def fill(i420: Pixels, cells: Cells, colour: tuple[int, int, int] = FILL) -> npt
     return filled
 
 
+def _bounded(regions: Regions) -> Regions:
+    """Return no more than ``REGIONS_MAX`` regions that cover all of ``regions``: the last one covers what is beyond."""
+    if len(regions) <= REGIONS_MAX:
+        return regions
+    rest = regions[REGIONS_MAX - 1 :]
+    return np.concatenate([regions[: REGIONS_MAX - 1], [[*rest[:, :2].min(axis=0), *rest[:, 2:].max(axis=0)]]])
+
+
+def _is_sound(found: Detections) -> bool:
+    """Tell whether what a detector found can be boxes at all: finite, and no corner on the wrong side of the other."""
+    return bool(np.isfinite(found.boxes).all() and (found.boxes[:, 2:] >= found.boxes[:, :2]).all())
+
+
 def _is_any_visible(left: Detections, filled: npt.NDArray[np.bool_]) -> bool:
     """Tell whether a self-check found something that is not the fill itself."""
-    if not np.isfinite(left.boxes).all():
+    if not _is_sound(left):
         return True
     rows, columns = filled.shape
     parts = (

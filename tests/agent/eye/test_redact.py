@@ -167,6 +167,7 @@ def test_a_mover_nobody_recognises_is_filled() -> None:
         pytest.param((None,), Doubt.UNSEEN, id="late"),
         pytest.param((PERSON, None), Doubt.UNSEEN, id="one-of-two-late"),
         pytest.param((detections_of((Label.PERSON, (0.1, 0.1, float("nan"), 0.2))),), Doubt.UNSEEN, id="not-finite"),
+        pytest.param((detections_of((Label.PERSON, (0.6, 0.4, 0.4, 0.8))),), Doubt.UNSEEN, id="no-box-at-all"),
         pytest.param((detections_of(*[(Label.PERSON, BOX)] * (REGIONS_MAX + 1)),), Doubt.CROWDED, id="crowded"),
     ],
 )
@@ -181,6 +182,56 @@ def test_without_detections_to_trust_the_whole_frame_is_filled(found, doubt) -> 
 
 def test_whoever_was_there_before_a_blind_frame_is_still_held_after_it() -> None:
     assert is_covered(shown_of(PERSON, None, no_detections())[2], BOX)
+
+
+def test_blind_frames_use_up_nothing_of_the_time_somebody_is_held() -> None:
+    found = [PERSON, *[None] * 12, *[no_detections()] * (HELD_FRAMES + 1)]
+    shown = shown_of(*found)
+    assert all(one.filled_share == 1.0 for one in shown[1:13])
+    assert [is_covered(one, BOX) for one in shown[13:]] == [True] * HELD_FRAMES + [False]
+
+
+def test_whoever_is_there_when_the_camera_connects_was_filled_before_being_found() -> None:
+    found = [no_detections()] * FOUND_AHEAD_FRAMES + [PERSON]
+    assert all(is_covered(one, BOX) for one in shown_of(*found))
+
+
+def test_in_a_crowd_too_large_everybody_is_held_in_the_frames_around_it() -> None:
+    places = [(0.02 + 0.05 * (n % 20), 0.02 + 0.06 * (n // 20)) for n in range(REGIONS_MAX + 60)]
+    boxes = [(x, y, x + 0.01, y + 0.02) for x, y in places]
+    crowd = detections_of(*[(Label.PERSON, box) for box in boxes])
+    before, during, after = shown_of(no_detections(), crowd, no_detections())
+    assert during.filled_share == 1.0
+    assert all(is_covered(one, box) for one in (before, after) for box in boxes)
+
+
+def test_more_movers_than_the_bound_are_filled_all_of_them() -> None:
+    redactor = Redactor(nothing_left, always)
+    shown: list[RedactedFrame | None] = []
+    for number in range(12):
+        frame = texture(number)
+        if number > 2:
+            for place in range(300):
+                top, left = 8 + place // 20 * 15, 2 + place % 20 * 16 + number % 2 * 2
+                planes_of(frame.i420)[0][top : top + 8, left : left + 8] = 200
+        shown.append(redactor.redact(frame, (no_detections(),)))
+    told = [one for one in shown if one is not None] + redactor.close()
+    assert not any((planes_of(one.i420)[0] == 200).any() for one in told)
+
+
+def test_when_the_picture_changes_its_shape_nobody_is_followed_from_one_to_the_other() -> None:
+    redactor = Redactor(nothing_left, always)
+    other = (0.42, 0.3, 0.62, 0.7)
+    wide = np.ascontiguousarray(texture().i420[:, : WIDTH // 2])
+    sights = [PERSON, no_detections(), no_detections(), detections_of((Label.PERSON, other))]
+    for number, found in enumerate(sights):
+        i420 = texture().i420 if number < 2 else wide
+        redactor.redact(RawFrame("gare", number, number * 200, i420), (found,))
+    for one in redactor.close():
+        rows, columns = one.i420.shape[0] * 2 // 3, one.i420.shape[1]
+        for x1, y1, x2, y2 in (BOX, other):
+            part = planes_of(one.i420)[0][int(y1 * rows) : int(y2 * rows), int(x1 * columns) : int(x2 * columns)]
+            assert (part == FILL[0]).all()
 
 
 def test_a_frame_nobody_could_be_found_in_is_filled_whole() -> None:
