@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of, encode
@@ -12,6 +13,9 @@ from veilleur_fleet.store.work import Delivery
 
 NOW_MS = 1_790_000_000_000
 EVERY_LABEL = tuple(range(6))
+
+EITHER_ENGINE = pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+"""Run a test, or a whole module, on a store of each kind."""
 
 
 @dataclass

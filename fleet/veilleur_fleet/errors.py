@@ -11,6 +11,10 @@ class StoreRejectedError(RejectedError):
     """A data folder that this program cannot use as it is."""
 
 
+class ShardTakenError(StoreRejectedError):
+    """Another worker writes a shard that we were to write."""
+
+
 class BrokerRejectedError(RejectedError):
     """The broker answers and says no: the address, the account or its rights are wrong."""
 

@@ -1,6 +1,5 @@
 """``veilleur-fleet quarantine``: see what was refused, and have it judged again after an upgrade."""
 
-from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import sqlalchemy as sa
@@ -12,6 +11,7 @@ from veilleur_contracts.messages import class_of_stream
 from veilleur_fleet.store.database import open_database, open_readers
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.tables import boxes, quarantine
+from veilleur_fleet.where import Data
 
 _LIST = """
 [bold]Example[/bold]
@@ -36,7 +36,6 @@ quarantine; a second replay changes nothing. Consumers are told the records when
 quarantine_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="See what was refused, and judge it again after an upgrade."
 )
-Data = Annotated[Path, typer.Option(help="Folder of the database.")]
 
 
 @quarantine_app.command(name="list", epilog=_LIST)

@@ -23,6 +23,10 @@ class BrokerUnavailableError(TransientError):
     """No broker could be started."""
 
 
+class PostgresUnavailableError(TransientError):
+    """No PostgreSQL server could be started."""
+
+
 class RtspUnavailableError(TransientError):
     """The RTSP server did not come up."""
 

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import itertools
 import json
 import select
 import shutil
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiomqtt
+import psycopg
 import pytest
 import structlog
 
@@ -25,8 +27,10 @@ from veilleur_fleet.settings import BrokerAddress
 from veilleur_fleet.store.database import open_database
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.outgoing import Outgoings
+from veilleur_fleet.store.postgresql import PostgresAddress
 from veilleur_fleet.store.writer import Writer
 from veilleur_fleet.tell import Teller
+from veilleur_simulator.postgresql import postgresql_server, programs_folder
 
 DEADLINE_S = 20.0
 
@@ -43,9 +47,39 @@ def clock():
     return HandClock()
 
 
+@pytest.fixture(scope="session")
+def postgresql():
+    """Give addresses of empty databases on a real PostgreSQL server of our own."""
+    if programs_folder() is None:
+        pytest.skip("PostgreSQL is not installed; `apt-get install postgresql` brings it")
+    numbers = itertools.count(1)
+    with postgresql_server() as server, psycopg.connect(server.url(), autocommit=True) as session:
+        session.execute("CREATE DATABASE made")
+        open_database(PostgresAddress.parse(server.url("made")), SystemClock()).close()
+
+        def fresh(template: str = "made") -> PostgresAddress:
+            name = f"fleet_{next(numbers)}"
+            session.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            return PostgresAddress.parse(server.url(name))
+
+        fresh.server = server
+        yield fresh
+
+
 @pytest.fixture
-def database(tmp_path, clock):
-    with open_database(tmp_path / "fleet", clock) as opened:
+def engine(request):
+    """Which engine keeps the database; modules that are about the store ask for both."""
+    return getattr(request, "param", "sqlite")
+
+
+@pytest.fixture
+def where(engine, request, tmp_path):
+    return tmp_path / "fleet" if engine == "sqlite" else request.getfixturevalue("postgresql")()
+
+
+@pytest.fixture
+def database(where, clock):
+    with open_database(where, clock) as opened:
         yield opened
 
 
@@ -57,7 +91,7 @@ def ledger(database):
 @pytest.fixture
 def ask(database):
     """Ask the database in SQL, past every line of ours."""
-    return lambda sql, *values: database.writer.execute(sql, values).fetchall()
+    return lambda sql, *values: [tuple(row) for row in database.writer.execute(sql, values).fetchall()]
 
 
 async def until(condition, what="it"):

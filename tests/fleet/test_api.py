@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from fleet_builders import NOW_MS, Box, birth, context, health, window
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of
 from veilleur_fleet.app import health_of
@@ -18,6 +18,7 @@ from veilleur_fleet.web.live import READERS_MAX, Live
 from veilleur_fleet.web.pages import Painter, Place
 
 NOW_S = NOW_MS // 1000
+pytestmark = EITHER_ENGINE
 KERB = context(lines=("kerb", "lane"))
 QUAY = context("quai-nord", labels=(m.Label.BICYCLE,), insee="30258")
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from veilleur_fleet.errors import StoreRejectedError
 from veilleur_fleet.store import migrations, tables
+from veilleur_fleet.store.connection import SqliteConnection
 from veilleur_fleet.store.database import FILE_NAME, open_database, open_desk
 
 
@@ -93,17 +94,17 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, clock) -> None:
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypatch) -> None:
-    connection = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    connection = SqliteConnection.open(tmp_path / "db")
     migrations.migrate(connection)
     before = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
-    scripts = migrations._scripts()
+    scripts = migrations.scripts_of("sqlite")
     following = max(scripts) + 1
     broken = "CREATE TABLE fine (a INTEGER);\nINSERT INTO fine VALUES (1);\nCREATE TABLE boxes (twice INTEGER);\n"
-    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, following: broken})
+    monkeypatch.setattr(migrations, "scripts_of", lambda _: {**scripts, following: broken})
     with pytest.raises(sqlite3.OperationalError, match="boxes"):
         migrations.migrate(connection)
     assert connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == before
-    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, following: "CREATE TABLE later (a INTEGER);"})
+    monkeypatch.setattr(migrations, "scripts_of", lambda _: {**scripts, following: "CREATE TABLE later (a INTEGER);"})
     assert migrations.migrate(connection) == following
     assert migrations.migrate(connection) == following
     connection.close()
@@ -118,7 +119,7 @@ def test_a_script_that_ends_inside_a_statement_is_no_script() -> None:
 def test_a_database_of_version_one_keeps_what_it_holds(tmp_path, clock) -> None:
     old = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
-    for statement in migrations.statements_of(migrations._scripts()[1]):
+    for statement in migrations.statements_of(migrations.scripts_of("sqlite")[1]):
         old.execute(statement)
     old.execute("INSERT INTO schema_version VALUES (1)")
     old.execute("INSERT INTO boxes (box_no, box, controller, first_heard_ms, heard_ms) VALUES (1, 'b', 'ville', 5, 5)")
@@ -126,21 +127,21 @@ def test_a_database_of_version_one_keeps_what_it_holds(tmp_path, clock) -> None:
     old.close()
     with open_database(tmp_path, clock) as database:
         assert database.writer.execute("SELECT max(version) FROM schema_version").fetchone() == (
-            max(migrations._scripts()),
+            max(migrations.scripts_of("sqlite")),
         )
         kept = database.writer.execute("SELECT camera_no, camera, context, view_faults FROM cameras").fetchall()
         assert kept == [(7, "parvis", None, None)]
 
 
 def test_a_script_that_came_later_than_its_number_is_made_up_for(tmp_path, clock, monkeypatch) -> None:
-    scripts = migrations._scripts()
+    scripts = migrations.scripts_of("sqlite")
     late = max(scripts) + 1
-    monkeypatch.setattr(migrations, "_scripts", lambda: {**scripts, late + 1: "CREATE TABLE early (a INTEGER);"})
+    monkeypatch.setattr(migrations, "scripts_of", lambda _: {**scripts, late + 1: "CREATE TABLE early (a INTEGER);"})
     open_database(tmp_path, clock).close()
     monkeypatch.setattr(
         migrations,
-        "_scripts",
-        lambda: {**scripts, late: "CREATE TABLE later (a INTEGER);", late + 1: "CREATE TABLE early (a INTEGER);"},
+        "scripts_of",
+        lambda _: {**scripts, late: "CREATE TABLE later (a INTEGER);", late + 1: "CREATE TABLE early (a INTEGER);"},
     )
     with pytest.raises(StoreRejectedError, match="of another release"):
         open_desk(tmp_path)

@@ -258,7 +258,7 @@ def test_a_camera_that_has_counted_nothing_is_named(export, tmp_path) -> None:
         ],
     )
     assert done.exit_code == 1
-    assert "cannot read" in done.output
+    assert "there is no fleet's database" in done.output
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet_builders import NOW_MS, Box, birth, context, health, window
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import encode
 from veilleur_contracts.ids import shard_of
@@ -17,6 +17,7 @@ from veilleur_fleet.store.database import open_database
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.work import POSITION_BITS, Delivery
 
+pytestmark = EITHER_ENGINE
 KERB = context()
 UNKNOWN_TAG = msgpack.packb([99, 1, 2])
 NEGATIVE_COUNT = msgpack.packb([2, 5, NOW_MS // 1000, 900, 0, 98, 50, 0, [-3]])
@@ -186,9 +187,9 @@ def test_a_window_waits_for_its_context_and_gets_its_cursor_when_it_comes(ledger
     assert ask("SELECT waiting_rows FROM boxes") == [(0,)]
 
 
-def test_waiting_windows_are_resolved_after_a_restart_too(tmp_path, clock) -> None:
+def test_waiting_windows_are_resolved_after_a_restart_too(where, clock) -> None:
     box = Box()
-    with open_database(tmp_path, clock) as database:
+    with open_database(where, clock) as database:
         Ledger(database.writer).store([box.says(window(KERB))])
         # As a fleet that was killed between learning a Context and resolving what waited for it.
         other = Box(name="elsewhere")
@@ -197,7 +198,7 @@ def test_waiting_windows_are_resolved_after_a_restart_too(tmp_path, clock) -> No
             "INSERT INTO contexts SELECT (SELECT box_no FROM boxes WHERE box = 'gare-01'), number, camera_no,"
             " received_ms, raw FROM contexts"
         )
-    with open_database(tmp_path, clock) as database:
+    with open_database(where, clock) as database:
         stored = Ledger(database.writer).store([])
         assert stored.resolved == 1
         assert database.writer.execute("SELECT count(*) FROM crossing_windows").fetchone() == (1,)
@@ -221,10 +222,10 @@ def test_a_full_quarantine_holds_the_box_back_and_others_go_on(ledger, monkeypat
     assert (upto(stored, bad), upto(stored, good), stored.held_back) == (3, 1, 1)
 
 
-def test_cursors_of_a_shard_rise_by_one_and_outlive_a_restart(tmp_path, clock) -> None:
+def test_cursors_of_a_shard_rise_by_one_and_outlive_a_restart(where, clock) -> None:
     box = Box()
     for _ in range(3):
-        with open_database(tmp_path, clock) as database:
+        with open_database(where, clock) as database:
             ledger = Ledger(database.writer)
             ledger.store([box.says(KERB, UNKNOWN_TAG, window(KERB))])
             rows = database.writer.execute("SELECT position FROM records ORDER BY position").fetchall()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from fleet_builders import NOW_MS, Box, context, health, window
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, context, health, window
 from veilleur_contracts import codec
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of, encode
@@ -18,8 +18,10 @@ from veilleur_fleet.store import shelves
 from veilleur_fleet.store.database import open_database
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.outgoing import Outgoings
+from veilleur_fleet.store.postgresql import PostgresAddress
 from veilleur_fleet.store.work import Delivery
 
+pytestmark = EITHER_ENGINE
 KERB = context()
 RUBBISH = msgpack.packb([99, 1, 2])
 SPEEDS = m.SpeedWindow(context_number_of(KERB), NOW_MS // 1000, 900, 0, 0, 214, (241, 297, 352))
@@ -46,11 +48,11 @@ def without(monkeypatch, *newer) -> None:
 
 
 @pytest.fixture
-def old_fleet(tmp_path, clock):
+def old_fleet(where, clock):
     """Store what an older fleet would have, in a database that outlives it."""
 
     def store(*deliveries, newer=(m.SpeedWindow,)) -> None:
-        with pytest.MonkeyPatch.context() as older, open_database(tmp_path / "data", clock) as database:
+        with pytest.MonkeyPatch.context() as older, open_database(where, clock) as database:
             without(older, *newer)
             Ledger(database.writer).store(deliveries)
 
@@ -58,20 +60,21 @@ def old_fleet(tmp_path, clock):
 
 
 @pytest.fixture
-def held(tmp_path, clock):
+def held(where, clock):
     """Everything that the database holds."""
 
     def read() -> dict[str, list[tuple]]:
-        with open_database(tmp_path / "data", clock) as database:
-            return {name: database.writer.execute(sql).fetchall() for name, sql in ASK.items()}
+        with open_database(where, clock) as database:
+            return {name: [tuple(row) for row in database.writer.execute(sql).fetchall()] for name, sql in ASK.items()}
 
     return read
 
 
 @pytest.fixture
-def command(tmp_path):
-    def run(*words, data=tmp_path / "data"):
-        return CliRunner().invoke(cli, ["quarantine", *words, "--data", str(data)])
+def command(where):
+    def run(*words, data=where):
+        place = data.url.get_secret_value() if isinstance(data, PostgresAddress) else str(data)
+        return CliRunner().invoke(cli, ["quarantine", *words, "--data", place])
 
     return run
 
@@ -96,7 +99,7 @@ def test_what_an_older_registry_refused_is_stored_once_and_its_stream_says_so(ol
     assert after["quarantine"] == [before["quarantine"][2]], "what is refused still stays as it was"
 
 
-def test_a_second_replay_changes_nothing_and_what_a_box_says_again_is_known(old_fleet, held, command, tmp_path, clock):
+def test_a_second_replay_changes_nothing_and_what_a_box_says_again_is_known(old_fleet, held, command, where, clock):
     box = Box()
     said = box.says(KERB, SPEEDS, RUBBISH, NO_SUCH_LINE)
     old_fleet(said)
@@ -104,17 +107,17 @@ def test_a_second_replay_changes_nothing_and_what_a_box_says_again_is_known(old_
     once = held()
     assert "2 judged again: 0 accepted, 2 still refused; 0 records stored" in command("replay").stdout
     assert held() == once
-    with open_database(tmp_path / "data", clock) as database:
+    with open_database(where, clock) as database:
         again = Ledger(database.writer).store([said])
     assert (again.records.total(), again.duplicates) == (0, 4)
     assert held()["records"] == once["records"]
 
 
-def test_consumers_are_told_what_was_replayed_behind_what_they_have(old_fleet, command, tmp_path, clock) -> None:
+def test_consumers_are_told_what_was_replayed_behind_what_they_have(old_fleet, command, where, clock) -> None:
     box = Box()
     old_fleet(box.says(KERB, SPEEDS, window(KERB)))
     command("replay")
-    with open_database(tmp_path / "data", clock) as database:
+    with open_database(where, clock) as database:
         (shard,) = Outgoings(database.readers).behind()
         told = Outgoings(database.readers).after(*shard)
     assert [(one.cursor, one.topic.rsplit("/", 1)[1]) for one in told] == [
@@ -137,18 +140,18 @@ def test_a_context_that_was_refused_lets_its_waiting_windows_in(old_fleet, held,
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before-the-fleet-starts", "after-newer-ones-came"])
-def test_a_replayed_context_or_birth_does_not_replace_a_newer_one(old_fleet, command, tmp_path, clock, late) -> None:
+def test_a_replayed_context_or_birth_does_not_replace_a_newer_one(old_fleet, command, where, clock, late) -> None:
     box, at_s = Box(), NOW_MS // 1000
     first, newer = context(insee="30189"), context(insee="30258")
     births = [m.Birth(at_s + n, f"0.{n}.0", m.CONTRACT_REVISION, "bench") for n in (1, 2)]
     old_fleet(box.says(first), box.says(births[0]), newer=(m.Context, m.Birth))
     if late:
-        with open_database(tmp_path / "data", clock) as database:
+        with open_database(where, clock) as database:
             ledger = Ledger(database.writer)
             for said in (box.says(newer), box.says(births[1])):
                 ledger.store([Delivery(said.topic, said.payload, NOW_MS + 60_000)])
     assert "2 judged again: 2 accepted, 0 still refused; 2 records stored" in command("replay").stdout
-    with open_database(tmp_path / "data", clock) as database:
+    with open_database(where, clock) as database:
         in_force = database.writer.execute("SELECT insee, context FROM cameras").fetchall()
         agent = database.writer.execute("SELECT agent FROM boxes").fetchall()
         assert database.writer.execute("SELECT count(*) FROM contexts").fetchone() == (1 + late,)
@@ -178,12 +181,12 @@ def test_a_whole_message_that_is_refused_still_stays_as_it_was(old_fleet, held, 
 
 
 def test_a_whole_message_that_can_be_read_today_is_taken_by_its_numbers(
-    old_fleet, held, command, tmp_path, clock
+    old_fleet, held, command, where, clock
 ) -> None:
     box, other = Box(), Box(name="pont-02")
     old_fleet(box.says(KERB), other.says(health()))
     said = box.says(window(KERB), SPEEDS)
-    with open_database(tmp_path / "data", clock) as database:  # an older fleet knew less of envelopes, too
+    with open_database(where, clock) as database:  # an older fleet knew less of envelopes, too
         database.writer.execute(
             "INSERT INTO quarantine (box_no, topic, reason, received_ms, times, digest, raw)"
             " VALUES (1, ?, '-', 1, 4, ?, ?)",
@@ -220,9 +223,9 @@ def test_a_folder_without_a_database_is_refused_and_none_is_made(command, tmp_pa
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_running_fleet_can_be_listed_but_not_replayed(old_fleet, command, tmp_path, clock) -> None:
+def test_a_running_fleet_can_be_listed_but_not_replayed(old_fleet, command, where, clock) -> None:
     old_fleet(Box().says(KERB, SPEEDS))
-    with open_database(tmp_path / "data", clock):
+    with open_database(where, clock):
         assert command("list").exit_code == 0
         refused = command("replay")
     assert refused.exit_code == 1

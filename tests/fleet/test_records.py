@@ -8,7 +8,7 @@ import httpx
 import msgpack
 import pytest
 
-from fleet_builders import NOW_MS, Box, birth, context, health, window
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import decode_published
@@ -24,6 +24,7 @@ from veilleur_fleet.web.languages import languages_of
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.pages import Painter, Place
 
+pytestmark = EITHER_ENGINE
 KERB = context()
 HERE = shard_of("gare-01")
 

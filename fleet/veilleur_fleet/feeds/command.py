@@ -21,6 +21,7 @@ from veilleur_fleet.feeds.places import Places, read_places
 from veilleur_fleet.feeds.reading import open_readers
 from veilleur_fleet.feeds.series import STEPS, Period, channels_of
 from veilleur_fleet.feeds.slots import DAY_S
+from veilleur_fleet.where import Data
 
 _TIME_CHARACTERS_MAX: Final = 40
 _ETALAB: Final = """
@@ -48,7 +49,6 @@ push_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Push what was counted to other systems."
 )
 
-Data = Annotated[Path, typer.Option(help="Folder of the fleet's database.")]
 PlacesFile = Annotated[Path, typer.Option(help="File that says which cameras are published, and where they stand.")]
 Since = Annotated[str, typer.Option("--from", help="Beginning, with its zone, like 2026-10-01T00:00:00Z.")]
 Before = Annotated[str, typer.Option("--to", help="End, not in it.")]

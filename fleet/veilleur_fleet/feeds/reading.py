@@ -1,9 +1,7 @@
 """Read the store for a feed, beside a fleet that runs: its lines, their windows, and what was rolled up."""
 
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,8 +10,9 @@ from veilleur_contracts.codec import decode_record
 from veilleur_contracts.messages import AnyRecord, CrossingWindow, RollUp
 from veilleur_fleet.errors import StoreRejectedError
 from veilleur_fleet.feeds.slots import RollUpKey, SeenWindow, Source
+from veilleur_fleet.store import database
 from veilleur_fleet.store.cameras import as_context
-from veilleur_fleet.store.database import BUSY_MS, FILE_NAME
+from veilleur_fleet.store.database import Where
 from veilleur_fleet.store.kinds import TAG_OF
 from veilleur_fleet.store.tables import CELL_COLUMNS, cameras, contexts, crossing_windows, lines, records
 
@@ -37,24 +36,19 @@ class CountedLine:
     started_s: int
 
 
-def open_readers(folder: Path) -> sa.Engine:
-    """Open the database in ``folder`` for reading only; the fleet may be running.
+def open_readers(where: Where) -> sa.Engine:
+    """Open the database at ``where`` for reading only; the fleet may be running.
 
     Raises:
         StoreRejectedError: There is no database, or it cannot be read.
     """
-    path = folder / FILE_NAME
-
-    def connect() -> sqlite3.Connection:
-        address = f"{path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=BUSY_MS / 1000)
-
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+    engine = database.open_readers(where)
     try:
         with engine.connect() as connection:
             connection.execute(sa.select(cameras.c.context).limit(1))
     except sa.exc.DBAPIError as error:
-        message = f"cannot read {path}: {error.orig}; give the --data folder of a fleet that has run at this version"
+        reason = str(error.orig).partition("\n")[0]
+        message = f"cannot read {where}: {reason}; give the database of a fleet that has run at this version"
         raise StoreRejectedError(message) from None
     return engine
 

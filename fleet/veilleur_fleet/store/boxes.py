@@ -1,11 +1,11 @@
 """Who has spoken: the boxes the store knows, by name, with what bounds each of them."""
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
 from veilleur_contracts.ids import shard_of
 from veilleur_contracts.messages import Birth
+from veilleur_fleet.store.connection import Cursor
 
 BOXES_MAX: Final = 20_000
 """Ten times the largest fleet we were asked to connect; a stranger cannot fill the disk with invented names."""
@@ -35,7 +35,7 @@ class BoxRow:
 class Boxes:
     """Rows of ``boxes``, read once and kept. Bounded by ``BOXES_MAX``."""
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
+    def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._known: dict[str, BoxRow] = {}
 
@@ -80,8 +80,8 @@ class Boxes:
         """Write what the box says of itself; ``again``, only if it has not said something newer since."""
         self._cursor.execute(
             "UPDATE boxes SET born_s = ?, agent = ?, contract_revision = ?, profile = ? WHERE box_no = ?"
-            " AND NOT (? AND coalesce(born_s > ?, 0))",
-            (birth.at_s, birth.agent, birth.contract_revision, birth.profile, box.box_no, again, birth.at_s),
+            " AND (? = 0 OR born_s IS NULL OR born_s <= ?)",
+            (birth.at_s, birth.agent, birth.contract_revision, birth.profile, box.box_no, int(again), birth.at_s),
         )
 
     def _read(self, box: str) -> BoxRow | None:

@@ -4,7 +4,6 @@ Context ──learn──▶ cameras · lines · contexts ──Known──▶ r
 Validation ──validate──▶ validations          CameraHealth, ViewAlarm ──▶ cameras
 """
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +25,7 @@ from veilleur_contracts.messages import (
     ViewAlarm,
 )
 from veilleur_fleet.store.boxes import BoxRow
+from veilleur_fleet.store.connection import Cursor
 from veilleur_fleet.store.kinds import OfContext
 
 CAMERAS_PER_BOX_MAX: Final = 256
@@ -38,6 +38,7 @@ FACTORS: Final = 3
 """Recall, precision and crossings of each label, in a Validation."""
 _CELLS: Final = 2 * len(Label)
 _EVERY_LABEL: Final = tuple(range(len(Label)))
+_CAMERA_NO: Final = "SELECT camera_no FROM cameras WHERE controller = ? AND camera = ?"
 
 WINDOW_COLUMNS: Final = (
     *("line_no", "at_s", "position", "window_s", "coverage", "fps_x10", "quality", "counted"),
@@ -116,7 +117,7 @@ class Known:
 class Cameras:
     """Rows of ``cameras``, ``lines``, ``contexts`` and ``camera_health``; keeps ``KNOWN_MAX`` Contexts in mind."""
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
+    def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._known: dict[tuple[int, int], Known] = {}
 
@@ -228,7 +229,7 @@ class Cameras:
         self._cursor.execute(
             # what was validated under another Context says nothing of this one
             "DELETE FROM validations WHERE camera_no = (SELECT camera_no FROM cameras WHERE camera_no = ?"
-            " AND context IS NOT ?)",
+            " AND context IS DISTINCT FROM ?)",
             (camera_no, number),
         )
         self._cursor.execute(
@@ -238,17 +239,16 @@ class Cameras:
 
     def _camera(self, box: BoxRow, camera: str) -> int | None:
         """Return the key of ``camera``, made if it is new; None when its box has named too many."""
-        found = self._cursor.execute(
-            "SELECT camera_no FROM cameras WHERE controller = ? AND camera = ?", (box.controller, camera)
-        ).fetchone()
+        found = self._cursor.execute(_CAMERA_NO, (box.controller, camera)).fetchone()
         if found is None:
             if self._count("cameras", box.box_no) >= CAMERAS_PER_BOX_MAX:
                 return None
+            # Another worker may be naming it at this moment: a camera can move to a box of another shard.
             self._cursor.execute(
-                "INSERT INTO cameras (controller, camera, box_no) VALUES (?, ?, ?)",
+                "INSERT INTO cameras (controller, camera, box_no) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (box.controller, camera, box.box_no),
             )
-            return self._cursor.lastrowid
+            found = self._cursor.execute(_CAMERA_NO, (box.controller, camera)).fetchone()
         return int(found[0])
 
     def _remember(self, box_no: int, number: int, camera_no: int, raw: bytes) -> Known:

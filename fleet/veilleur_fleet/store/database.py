@@ -3,24 +3,30 @@
 import fcntl
 import secrets
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+import psycopg
 import sqlalchemy as sa
 
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.ids import SHARDS
 from veilleur_fleet.errors import StoreRejectedError
+from veilleur_fleet.store import postgresql
+from veilleur_fleet.store.connection import BUSY_MS, Connection, SqliteConnection
 from veilleur_fleet.store.migrations import knows_all, migrate
+from veilleur_fleet.store.postgresql import PostgresAddress, PostgresConnection
 
 FILE_NAME: Final = "fleet.db"
 LOCK_NAME: Final = "fleet.lock"
-BUSY_MS: Final = 5000
-WAL_PAGES: Final = 8000
-"""Pages (4 KiB) written between checkpoints: 32 MiB; the default of 1000 checkpoints five times in each second."""
-CACHE_KIB: Final = 65_536
 READERS: Final = 8
+EVERY_SHARD: Final = tuple(range(SHARDS))
+
+Where = Path | PostgresAddress
+"""The folder of a SQLite database, or the address of a PostgreSQL one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +34,19 @@ class Database:
     """An open database; a context manager.
 
     Attributes:
-        writer: The one connection that writes, in autocommit mode; transactions are begun by hand.
+        writer: The one connection that stores what boxes say, outside a transaction until it is told to begin one.
         readers: An engine whose connections cannot write.
         desk: An engine for the few rows that people's decisions are, written beside ``writer``; see ``open_desk``.
         fleet_id: Names this fleet for as long as its database lives.
+        shards: The shards that are ours to write.
     """
 
-    writer: sqlite3.Connection
+    writer: Connection
     readers: sa.Engine
     desk: sa.Engine
     fleet_id: str
-    _lock: IO[bytes]
+    shards: tuple[int, ...]
+    _lock: IO[bytes] | None
 
     def __enter__(self) -> Self:
         return self
@@ -49,23 +57,80 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close every connection and give the folder back."""
+        """Close every connection and let others have the database."""
         self.readers.dispose()
         self.desk.dispose()
         self.writer.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
 
-def open_database(folder: Path, clock: Clock) -> Database:
-    """Open, or make, the database in ``folder``.
+def open_database(where: Where, clock: Clock, shards: Sequence[int] = EVERY_SHARD) -> Database:
+    """Open, or make, the database at ``where``, to write ``shards`` of it.
 
     Raises:
-        StoreRejectedError: The folder cannot be used, another fleet uses it, or its database is newer or damaged.
+        StoreRejectedError: It cannot be used, another fleet uses it, or it is newer than this program, or damaged.
     """
+    if isinstance(where, PostgresAddress):
+        return _open_postgresql(where, clock, tuple(shards))
+    if tuple(shards) != EVERY_SHARD:
+        raise StoreRejectedError(
+            "SQLite has one writer, so one fleet takes every shard: leave --shards out, or give a PostgreSQL --database"
+        )
+    return _open_sqlite(where, clock)
+
+
+def open_readers(where: Where) -> sa.Engine:
+    """Open the database at ``where`` to read beside a fleet that may be running on it.
+
+    Raises:
+        StoreRejectedError: There is none.
+    """
+    if isinstance(where, PostgresAddress):
+        readers = postgresql.readers_of(where)
+        try:
+            with readers.connect() as connection:
+                connection.execute(sa.text("SELECT 1 FROM fleet"))
+        except sa.exc.SQLAlchemyError:
+            readers.dispose()
+            raise StoreRejectedError(
+                f"there is no fleet's database at {where}, or it cannot be reached: look at --database"
+            ) from None
+        return readers
+    path = where / FILE_NAME
+    if not path.is_file():
+        raise StoreRejectedError(f"there is no fleet's database in {where}: give its folder with --data")
+    return _readers_of(path)
+
+
+def open_desk(where: Where) -> sa.Engine:
+    """Open the database at ``where`` to write a few rows beside a fleet that may be running on it.
+
+    A transaction (``engine.begin()``) waits for every other of these, so it must be short; and in SQLite it holds the
+    one write lock of the database.
+
+    Raises:
+        StoreRejectedError: There is none, or it is at another version than this program.
+    """
+    open_readers(where).dispose()  # which says it when there is none
+    desk = postgresql.desk_of(where) if isinstance(where, PostgresAddress) else _desk_of(where / FILE_NAME)
+    try:
+        with desk.connect() as connection:
+            is_ours = knows_all(connection.exec_driver_sql("SELECT version FROM schema_version").scalars())
+    except sa.exc.SQLAlchemyError:
+        is_ours = False
+    if not is_ours:
+        desk.dispose()
+        raise StoreRejectedError(f"the database in {where} is of another release: start this one's fleet on it once")
+    return desk
+
+
+def _open_sqlite(folder: Path, clock: Clock) -> Database:
     lock = _lock_of(folder)
     path = folder / FILE_NAME
     try:
-        writer = _writer_of(path)
+        writer = SqliteConnection.open(path)
+        migrate(writer)
         fleet_id = _fleet_id_of(writer, clock.now_ms())
     except sqlite3.Error as error:
         lock.close()
@@ -74,42 +139,29 @@ def open_database(folder: Path, clock: Clock) -> Database:
     except StoreRejectedError:
         lock.close()
         raise
-    return Database(writer, _readers_of(path), _desk_of(path), fleet_id, lock)
+    return Database(writer, _readers_of(path), _desk_of(path), fleet_id, EVERY_SHARD, lock)
 
 
-def open_readers(folder: Path) -> sa.Engine:
-    """Open the database in ``folder`` to read beside a fleet that may be running on it.
-
-    Raises:
-        StoreRejectedError: There is none.
-    """
-    path = folder / FILE_NAME
-    if not path.is_file():
-        raise StoreRejectedError(f"there is no fleet's database in {folder}: give its folder with --data")
-    return _readers_of(path)
-
-
-def open_desk(folder: Path) -> sa.Engine:
-    """Open the database in ``folder`` to write a few rows beside a fleet that may be running on it.
-
-    A transaction (``engine.begin()``) holds the one write lock of the database, so it must be short.
-
-    Raises:
-        StoreRejectedError: There is none, or it is at another version than this program.
-    """
-    path = folder / FILE_NAME
-    if not path.is_file():
-        raise StoreRejectedError(f"there is no fleet's database in {folder}: give its folder with --data")
-    desk = _desk_of(path)
+def _open_postgresql(address: PostgresAddress, clock: Clock, shards: tuple[int, ...]) -> Database:
     try:
-        with desk.connect() as connection:
-            is_ours = knows_all(connection.exec_driver_sql("SELECT version FROM schema_version").scalars())
-    except sa.exc.SQLAlchemyError:
-        is_ours = False
-    if not is_ours:
-        desk.dispose()
-        raise StoreRejectedError(f"the database in {folder} is of another release: start this one's fleet on it once")
-    return desk
+        writer = PostgresConnection(address, shards)
+    except psycopg.Error as error:
+        raise StoreRejectedError(f"cannot open {address}: {_sentence_of(error)}; look at --database") from None
+    try:
+        migrate(writer)
+        fleet_id = _fleet_id_of(writer, clock.now_ms())
+    except psycopg.Error as error:
+        writer.close()
+        raise StoreRejectedError(f"cannot open {address}: {_sentence_of(error)}; look at --database") from None
+    except StoreRejectedError:
+        writer.close()
+        raise
+    return Database(writer, postgresql.readers_of(address), postgresql.desk_of(address), fleet_id, shards, None)
+
+
+def _sentence_of(error: psycopg.Error) -> str:
+    """Return the first line of what the server or libpq says; neither repeats a password."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _lock_of(folder: Path) -> IO[bytes]:
@@ -128,37 +180,12 @@ def _lock_of(folder: Path) -> IO[bytes]:
     return lock
 
 
-def _writer_of(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-    connection.execute("PRAGMA journal_mode = WAL")
-    # FULL, because an acknowledged record must survive a power cut: NORMAL may lose the last commits of a WAL.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    migrate(connection)
-    return connection
-
-
-def _fleet_id_of(connection: sqlite3.Connection, now_ms: int) -> str:
+def _fleet_id_of(connection: Connection, now_ms: int) -> str:
     connection.execute(
         "INSERT INTO fleet (one, fleet_id, created_ms) VALUES (1, ?, ?) ON CONFLICT DO NOTHING",
         (secrets.token_hex(6), now_ms),
     )
     return str(connection.execute("SELECT fleet_id FROM fleet").fetchone()[0])
-
-
-def _desk_of(path: Path) -> sa.Engine:
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
-
-    desk = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool, pool_size=2, max_overflow=0)
-    # The driver would begin too late, and a transaction that reads first could then not write any more.
-    sa.event.listen(desk, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return desk
 
 
 def _readers_of(path: Path) -> sa.Engine:
@@ -172,3 +199,12 @@ def _readers_of(path: Path) -> sa.Engine:
     return sa.create_engine(
         "sqlite://", creator=connect, poolclass=sa.QueuePool, pool_size=READERS, max_overflow=0, pool_timeout=10
     )
+
+
+def _desk_of(path: Path) -> sa.Engine:
+    desk = sa.create_engine(
+        "sqlite://", creator=lambda: SqliteConnection.open(path), poolclass=sa.QueuePool, pool_size=2, max_overflow=0
+    )
+    # The driver would begin too late, and a transaction that reads first could then not write any more.
+    sa.event.listen(desk, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return desk

@@ -6,9 +6,8 @@
 There is one Ledger on a database at a time (``database`` holds a lock for it): it keeps marks and cursors in mind.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,9 +16,9 @@ from veilleur_contracts.topics import TopicRejectedError, Up, read_up_topic, up_
 from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.judge import Entry, EnvelopeRejectedError, Judged, judge
 from veilleur_fleet.store.cameras import WINDOW_COLUMNS
+from veilleur_fleet.store.connection import Connection
 from veilleur_fleet.store.quarantine import Refused
 from veilleur_fleet.store.replay import Kept, Replayed, entry_of, is_readable, kept_after
-from veilleur_fleet.store.rows import Insert
 from veilleur_fleet.store.shelves import Put, Shelves
 from veilleur_fleet.store.streams import Held, TooManyHolesError
 from veilleur_fleet.store.work import (
@@ -33,11 +32,11 @@ from veilleur_fleet.store.work import (
     Work,
 )
 
+_T = TypeVar("_T")
+
 RESOLVED_PER_COMMIT: Final = 5000
 STREAMS_KEPT: Final = 20_000
 
-_RECORDS: Final = Insert("records", RECORD_COLUMNS)
-_WINDOWS: Final = Insert("crossing_windows", WINDOW_COLUMNS)
 _WINDOW_TAG: Final = 2
 _RANGES: Final = msgspec.json.Decoder(list[tuple[int, int]])
 
@@ -45,7 +44,8 @@ _RANGES: Final = msgspec.json.Decoder(list[tuple[int, int]])
 class Ledger:
     """The one writer of what boxes say. Not for two threads at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._cursor = connection.cursor()
         self._shelves = Shelves(self._cursor)
         self._streams: dict[tuple[int, int], StreamRow] = {}
@@ -86,12 +86,12 @@ class Ledger:
         """Do ``fill`` and write what it comes to, in one transaction; see ``store``."""
         work = Work()
         try:
-            self._cursor.execute("BEGIN IMMEDIATE")
+            self._connection.begin()
             fill(work)
             self._resolve(work)
             self._write(work)
-            self._cursor.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+            self._connection.commit()
+        except self._connection.unavailable as error:
             self._roll_back()
             message = f"the database did not take a transaction: {error}"
             raise StoreUnavailableError(message) from None
@@ -106,11 +106,10 @@ class Ledger:
         Raises:
             StoreUnavailableError: The mark was not kept; what was published will be published again.
         """
-        try:
-            self._cursor.execute("UPDATE shards SET published = ? WHERE shard = ?", (cursor, shard))
-        except sqlite3.OperationalError as error:
-            message = f"the database did not take the published mark: {error}"
-            raise StoreUnavailableError(message) from None
+        self._briefly(
+            "the published mark",
+            lambda: self._cursor.execute("UPDATE shards SET published = ? WHERE shard = ?", (cursor, shard)),
+        )
 
     def forget_health_before(self, received_ms: int) -> int:
         """Delete the history of cameras' health received before; return how many rows went.
@@ -118,11 +117,22 @@ class Ledger:
         Raises:
             StoreUnavailableError: Nothing was deleted.
         """
+        return self._briefly("a deletion", lambda: self._shelves.cameras.forget_health_before(received_ms))
+
+    def _briefly(self, what: str, change: Callable[[], _T]) -> _T:
+        """Make a change that touches nothing we keep in mind, in a transaction of its own."""
         try:
-            return self._shelves.cameras.forget_health_before(received_ms)
-        except sqlite3.OperationalError as error:
-            message = f"the database did not forget old health: {error}"
+            self._connection.begin()
+            changed = change()
+            self._connection.commit()
+        except self._connection.unavailable as error:
+            self._roll_back()
+            message = f"the database did not take {what}: {error}"
             raise StoreUnavailableError(message) from None
+        except BaseException:
+            self._roll_back()
+            raise
+        return changed
 
     def _deliver(self, work: Work, delivery: Delivery) -> None:
         try:
@@ -308,8 +318,8 @@ class Ledger:
 
     def _write(self, work: Work) -> None:
         cursor = self._cursor
-        _RECORDS.run(cursor, work.records)
-        _WINDOWS.run(cursor, work.windows)
+        self._connection.insert("records", RECORD_COLUMNS, work.records)
+        self._connection.insert("crossing_windows", WINDOW_COLUMNS, work.windows)
         cursor.executemany(
             "INSERT INTO streams (box_no, stream, upto, ahead, heard_ms, stored, duplicates, lost, refused)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (box_no, stream) DO UPDATE SET upto = excluded.upto,"
@@ -331,8 +341,8 @@ class Ledger:
             self._streams.clear()
 
     def _roll_back(self) -> None:
-        if self._cursor.connection.in_transaction:
-            self._cursor.execute("ROLLBACK")
+        if self._connection.in_transaction:
+            self._connection.rollback()
         self._shelves.forget()
         self._streams.clear()
         self._last.clear()

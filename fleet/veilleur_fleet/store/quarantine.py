@@ -1,10 +1,10 @@
 """Keep what was refused, as it came, so that a newer fleet can judge it again and nothing is silently dropped."""
 
 import hashlib
-import sqlite3
 from typing import Final, NamedTuple
 
 from veilleur_fleet.store.boxes import BoxRow
+from veilleur_fleet.store.connection import Cursor
 
 QUARANTINED_BYTES_MAX: Final = 4_194_304
 """For one box: a hundred thousand records of usual size. Beyond it a record is not taken, and the box keeps it."""
@@ -32,7 +32,7 @@ class Refused(NamedTuple):
 class Quarantine:
     """Rows of ``quarantine``."""
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
+    def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 
     def put_record(self, box: BoxRow, refused: Refused, place: tuple[int, int]) -> bool:

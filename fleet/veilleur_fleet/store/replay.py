@@ -7,13 +7,13 @@ A record's number was held, and acknowledged, when it was refused, so nothing bu
 never acknowledged: its box may have said it again since, and then its records are known by their numbers.
 """
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from veilleur_contracts.messages import Gap, class_of_stream
 from veilleur_contracts.topics import TopicRejectedError, Up, read_up_topic
 from veilleur_fleet.judge import Entry, EnvelopeRejectedError, Refusal, judge, judge_record
+from veilleur_fleet.store.connection import Cursor
 
 ROWS_PER_COMMIT: Final = 500
 
@@ -59,7 +59,7 @@ class Replayed:
     last: int = 0
 
 
-def kept_after(cursor: sqlite3.Cursor, quarantine_no: int) -> list[Kept]:
+def kept_after(cursor: Cursor, quarantine_no: int) -> list[Kept]:
     """Return the next rows after ``quarantine_no``, ``ROWS_PER_COMMIT`` at most."""
     rows = cursor.execute(
         "SELECT quarantine_no, box, topic, stream, seq, received_ms, times, raw FROM quarantine"

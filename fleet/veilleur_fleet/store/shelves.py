@@ -1,6 +1,5 @@
 """Put each kind of record where it belongs: its box, its camera, its window's row, the waiting room or quarantine."""
 
-import sqlite3
 from enum import Enum
 from typing import Final
 
@@ -16,6 +15,7 @@ from veilleur_contracts.messages import (
 from veilleur_fleet.judge import Entry, Refusal
 from veilleur_fleet.store.boxes import Boxes, BoxRow
 from veilleur_fleet.store.cameras import Cameras
+from veilleur_fleet.store.connection import Cursor
 from veilleur_fleet.store.kinds import TAG_OF, OfContext
 from veilleur_fleet.store.quarantine import Quarantine, Refused
 from veilleur_fleet.store.work import Place, Work
@@ -36,7 +36,7 @@ class Put(Enum):
 class Shelves:
     """The tables of the store, but for streams and shards."""
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
+    def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self.boxes = Boxes(cursor)
         self.cameras = Cameras(cursor)

@@ -168,4 +168,4 @@ SELECT cameras.controller, cameras.insee, cameras.camera, lines.line, cells.labe
 FROM cells
 JOIN lines ON lines.line_no = cells.line_no
 JOIN cameras ON cameras.camera_no = lines.camera_no
-WHERE (cells.counted >> cells.label_no) & 1;
+WHERE (cells.counted >> cells.label_no) & 1 <> 0;
