@@ -11,7 +11,7 @@ from veilleur_contracts.messages import class_of_stream
 from veilleur_fleet.store.database import open_database, open_readers
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.tables import boxes, quarantine
-from veilleur_fleet.where import Data
+from veilleur_fleet.where import Data, where_of
 
 _LIST = """
 [bold]Example[/bold]
@@ -52,7 +52,8 @@ def listed(
         .order_by(quarantine.c.quarantine_no)
     )
     try:
-        readers = open_readers(data)
+        where = where_of(data)
+        readers = open_readers(where)
         with readers.connect() as connection:
             many = connection.execute(sa.select(sa.func.count()).select_from(quarantine)).scalar_one()
             rows = connection.execute(query.limit(limit)).all()
@@ -60,7 +61,7 @@ def listed(
     except RejectedError as error:
         _fail(str(error))
     except sa.exc.SQLAlchemyError:
-        _fail(f"the database in {data} cannot be read: restore a backup, or give another --data folder")
+        _fail(f"the database at {where} cannot be read: restore a backup, or give another --data folder")
     for row in rows:
         place = "message" if row.stream is None else f"{class_of_stream(row.stream).value}/{row.stream}/{row.seq}"
         when = f"{datetime_of(row.received_ms):%Y-%m-%dT%H:%M:%SZ}"
@@ -74,8 +75,9 @@ def replay(data: Data) -> None:
     """Judge everything in quarantine again, and store what this release can read. Stop the fleet first."""
     judged = accepted = stored = after = 0
     try:
-        open_readers(data).dispose()  # a wrong folder is refused, not made
-        with open_database(data, SystemClock()) as database:
+        where = where_of(data)
+        open_readers(where).dispose()  # a wrong folder is refused, not made
+        with open_database(where, SystemClock()) as database:
             ledger = Ledger(database.writer)
             while (done := ledger.replay(after)).judged:
                 judged, accepted, after = judged + done.judged, accepted + done.accepted, done.last

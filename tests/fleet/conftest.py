@@ -73,8 +73,16 @@ def engine(request):
 
 
 @pytest.fixture
-def where(engine, request, tmp_path):
-    return tmp_path / "fleet" if engine == "sqlite" else request.getfixturevalue("postgresql")()
+def anywhere(engine, request, tmp_path_factory):
+    """Give places for databases, a new one each time."""
+    if engine == "sqlite":
+        return lambda: tmp_path_factory.mktemp("fleet")
+    return request.getfixturevalue("postgresql")
+
+
+@pytest.fixture
+def where(engine, anywhere, tmp_path):
+    return tmp_path / "fleet" if engine == "sqlite" else anywhere()
 
 
 @pytest.fixture

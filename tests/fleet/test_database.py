@@ -8,10 +8,11 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from veilleur_fleet.errors import StoreRejectedError
+from veilleur_fleet.errors import SettingsRejectedError, StoreRejectedError
 from veilleur_fleet.store import migrations, tables
 from veilleur_fleet.store.connection import SqliteConnection
 from veilleur_fleet.store.database import FILE_NAME, open_database, open_desk
+from veilleur_fleet.store.postgresql import PostgresAddress
 
 
 def test_the_tables_that_are_read_are_the_tables_that_are_made(database) -> None:
@@ -163,3 +164,48 @@ def test_what_people_decide_is_written_beside_the_writer(database) -> None:
 def test_a_folder_without_a_database_is_no_place_to_write(tmp_path) -> None:
     with pytest.raises(StoreRejectedError, match="give its folder with --data"):
         open_desk(tmp_path)
+
+
+def test_both_engines_have_the_same_tables_and_columns(tmp_path, clock, postgresql) -> None:
+    with open_database(tmp_path, clock) as database, database.readers.connect() as connection:
+        names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").scalars()
+        sqlite = {
+            name: [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({name})")] for name in list(names)
+        }
+    with open_database(postgresql(), clock) as database, database.readers.connect() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition"
+            " AND attnum > 0 AND NOT attisdropped ORDER BY relname, attnum"
+        ).all()
+    found: dict[str, list[str]] = {}
+    for table, column in rows:
+        found.setdefault(table, []).append(column)
+    assert found == sqlite
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_readers_of_postgresql_cannot_write_either(database) -> None:
+    with database.readers.connect() as connection, pytest.raises(sa.exc.InternalError, match="read-only"):
+        connection.exec_driver_sql("DELETE FROM fleet")
+
+
+def test_an_address_of_a_database_is_refused_without_being_repeated() -> None:
+    for text in (
+        "mysql://u:hunter2@h/d",
+        "postgresql://u:hunter2@h",
+        "postgresql://u:hunter2@[h/d",
+        "postgresql://%zz@h/d",
+    ):
+        with pytest.raises(SettingsRejectedError, match="write it like") as told:
+            PostgresAddress.parse(text)
+        assert "hunter2" not in str(told.value)
+    address = PostgresAddress.parse("postgresql://u:hunter2@db.example/fleet")
+    assert "hunter2" not in f"{address} {address!r}"
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path, clock) -> None:
+    for text in (f"postgresql://u:hunter2@/fleet?host={tmp_path}", "postgresql://u:hunter2@127.0.0.1:port/fleet"):
+        with pytest.raises(StoreRejectedError, match="cannot open postgresql") as told:
+            open_database(PostgresAddress.parse(text), clock)
+        assert "hunter2" not in str(told.value)

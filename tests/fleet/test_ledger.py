@@ -1,8 +1,10 @@
 """What the store takes in: once each, in order, refused with a reason, and never acknowledged past a hole."""
 
+import contextlib
 import sqlite3
 
 import msgpack
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -265,23 +267,42 @@ def test_health_older_than_its_keeping_is_forgotten(ledger, ask) -> None:
     assert ask("SELECT count(*) FROM camera_health") == [(0,)]
 
 
-def test_a_transaction_the_database_refuses_leaves_nothing_and_the_next_one_is_whole(ledger, database, ask) -> None:
-    box = Box()
-    said = box.says(KERB, *(window(KERB, at_s=5 * number) for number in range(900)))
+@contextlib.contextmanager
+def a_full_disk(database):
+    """Have SQLite run out of pages."""
     database.writer.execute("PRAGMA cache_size = -64")
     pages = database.writer.execute("PRAGMA page_count").fetchone()[0]
     database.writer.execute(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(StoreUnavailableError, match="full"):
-        ledger.store([said])
-    assert ask("SELECT count(*) FROM boxes") == [(0,)]
+    yield
     database.writer.execute("PRAGMA max_page_count = 1073741823")
+
+
+@contextlib.contextmanager
+def a_locked_table(database):
+    """Have somebody else hold a table of PostgreSQL's for longer than the writer waits."""
+    database.writer.execute("SET lock_timeout = '50ms'")
+    with database.desk.begin() as other:
+        other.exec_driver_sql("LOCK TABLE crossing_windows")
+        yield
+
+
+def test_a_transaction_the_database_refuses_leaves_nothing_and_the_next_one_is_whole(
+    engine, ledger, database, ask
+) -> None:
+    box = Box()
+    said = box.says(KERB, *(window(KERB, at_s=5 * number) for number in range(900)))
+    hindered = a_full_disk if engine == "sqlite" else a_locked_table
+    with hindered(database):
+        with pytest.raises(StoreUnavailableError, match=r"full|lock timeout"):
+            ledger.store([said])
+        assert ask("SELECT count(*) FROM boxes") == [(0,)]
     assert upto(ledger.store([said]), box) == 901
     assert ask("SELECT count(*) FROM crossing_windows") == [(900,)]
 
 
 def test_one_number_can_never_be_stored_twice_even_past_our_own_filter(ledger, database) -> None:
     ledger.store([Box().says(KERB)])
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
         database.writer.execute(
             "INSERT INTO records (position, box_no, stream, seq, tag, received_ms, raw)"
             " SELECT position + 1, box_no, stream, seq, tag, received_ms, raw FROM records"
@@ -290,14 +311,14 @@ def test_one_number_can_never_be_stored_twice_even_past_our_own_filter(ledger, d
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_order_of_resent_and_lost_messages_stores_each_record_once(tmp_path_factory, clock, data) -> None:
+def test_any_order_of_resent_and_lost_messages_stores_each_record_once(anywhere, clock, data) -> None:
     """A box says thirty records; messages of any cut come in any order, some twice, and at last everything once."""
     windows = [KERB, *(window(KERB, at_s=5 * number) for number in range(29))]
     cuts = st.tuples(st.integers(1, 30), st.integers(1, 8))
     pieces = data.draw(st.lists(cuts, max_size=12))
     box = Box()
     said = [box.says(*windows[first - 1 : first - 1 + size], first_seq=first) for first, size in pieces]
-    with open_database(tmp_path_factory.mktemp("fleet"), clock) as database:
+    with open_database(anywhere(), clock) as database:
         ledger = Ledger(database.writer)
         heard: set[int] = set()
         for (first, size), delivery in zip(pieces, said, strict=True):

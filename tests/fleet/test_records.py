@@ -208,11 +208,9 @@ class Consumer:
 
 
 @pytest.mark.journey
-async def test_a_consumer_that_was_cut_off_catches_up_by_cursor_and_its_ledger_is_exact(
-    tmp_path, worlds, broker
-) -> None:
+async def test_a_consumer_that_was_cut_off_catches_up_by_cursor_and_its_ledger_is_exact(where, worlds, broker) -> None:
     boxes = [Box(name=f"gare-{number:02d}", started_ms=NOW_MS + number) for number in range(5)]
-    with open_database(tmp_path / "fleet", SystemClock()) as database:
+    with open_database(where, SystemClock()) as database:
         async with worlds.running(database, broker.port) as fleet, web_of(database, SystemClock()) as web:
             consumer, at_s = Consumer(web), iter(range(100, 10**6, 5))
 

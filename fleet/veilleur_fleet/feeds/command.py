@@ -21,7 +21,7 @@ from veilleur_fleet.feeds.places import Places, read_places
 from veilleur_fleet.feeds.reading import open_readers
 from veilleur_fleet.feeds.series import STEPS, Period, channels_of
 from veilleur_fleet.feeds.slots import DAY_S
-from veilleur_fleet.where import Data
+from veilleur_fleet.where import Data, where_of
 
 _TIME_CHARACTERS_MAX: Final = 40
 _ETALAB: Final = """
@@ -75,7 +75,7 @@ def etalab(
         period = Period(_second_of("--from", since), _second_of("--to", before), step)
         period.check(_now_s())
         published = read_places(places)
-        engine = open_readers(data)
+        engine = open_readers(where_of(data))
         try:
             with engine.connect() as connection:
                 exported = files.export(connection, published, period, out)
@@ -108,7 +108,7 @@ def datex(
         if period.to_s - period.from_s > DAY_S:
             message = "a DATEX publication holds one day at most: it is written in one piece"
             raise QueryRejectedError(message)
-        published, engine = read_places(places), open_readers(data)
+        published, engine = read_places(places), open_readers(where_of(data))
         try:
             with engine.connect() as connection:
                 found = [
@@ -153,7 +153,7 @@ def ngsi(
         period = Period(_second_of("--from", since), _second_of("--to", before), step)
         period.check(_now_s())
         published, broker = read_places(places), ContextBroker.parse(to_broker, tuple(context or ()), token)
-        engine = open_readers(data)
+        engine = open_readers(where_of(data))
         try:
             with engine.connect() as connection:
                 pushed = _push(connection, published, period, broker)

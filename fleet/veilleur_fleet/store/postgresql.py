@@ -82,7 +82,7 @@ class PostgresCursor:
 
     def execute(self, sql: str, values: Row = (), /) -> Self:
         """Run one statement; each ``?`` stands for one of ``values``."""
-        self._cursor.execute(_percent(sql), values or None)
+        self._cursor.execute(_percent(sql) if values else sql.encode(), values or None)
         return self
 
     def executemany(self, sql: str, rows: Iterable[Row], /) -> Self:
