@@ -2,7 +2,8 @@
 
 settings ──▶ database ──▶ Ledger ──▶ Writer ──▶ Ingest ◀──▶ broker
                 └─▶ readers ──▶ Painter, REST ──▶ web server ◀── browsers, programs
-                           └──▶ door ◀── boxes
+                           ├──▶ door ◀── boxes
+                           └──▶ Steersman ──▶ broker
 """
 
 import asyncio
@@ -16,16 +17,19 @@ import sqlalchemy as sa
 import structlog
 
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.codec import encode
 from veilleur_fleet.door.app import door_app
-from veilleur_fleet.door.documents import Library, document_routes
+from veilleur_fleet.door.documents import Library, Twins, document_routes, twin_routes
 from veilleur_fleet.errors import SettingsRejectedError, StoreUnavailableError
 from veilleur_fleet.ingest import Ingest, Standing
+from veilleur_fleet.keys import fleet_key_of
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.serving import Server, listen, url_of
 from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, door_of
+from veilleur_fleet.steer.steersman import Steersman, twin_in
 from veilleur_fleet.store.cameras import HEALTH_KEPT_MS
 from veilleur_fleet.store.database import Database, open_database
-from veilleur_fleet.store.documents import document_of
+from veilleur_fleet.store.documents import document_of, twin_of
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.work import Stored
@@ -50,7 +54,10 @@ class Fleet:
 
         Raises:
             SettingsRejectedError: A setting cannot be followed.
+            KeyRejectedError: The fleet's key cannot be used.
         """
+        key = fleet_key_of(settings.key, settings.passphrase_file)
+        self._steersman = Steersman(database.desk, database.readers, clock, key)
         address = BrokerAddress.parse(settings.broker.get_secret_value())
         metrics, self._live = Metrics(), Live()
         self._clock = clock
@@ -64,6 +71,7 @@ class Fleet:
             metrics=metrics,
             committed=self._committed,
             changed=self._live.touch,
+            besides=[self._steersman.tell],
         )
         place = Place(root_of(settings.root_path), str(address), settings.timezone)
         standing = self._ingest.standing
@@ -75,7 +83,8 @@ class Fleet:
             place=place,
             connected=lambda: standing.connected,
         )
-        self._door = door_app(document_routes(library_of(database.readers)))
+        routes = (document_routes(library_of(database.readers)), twin_routes(twins_of(database.readers)))
+        self._door = door_app([route for some in routes for route in some])
         self._app = web_app(painter, database.readers, metrics, health_of(database.readers, standing))
 
     async def run(self, listening: socket.socket, door: socket.socket | None, ready: Callable[[], None]) -> None:
@@ -94,10 +103,14 @@ class Fleet:
             async with asyncio.TaskGroup() as tasks:
                 for server, bound, name in servers:
                     tasks.create_task(server.serve(sockets=[bound]), name=name)
-                tidying = tasks.create_task(self._tidy(), name="tidy")
+                chores = [
+                    tasks.create_task(self._tidy(), name="tidy"),
+                    tasks.create_task(self._steersman.run(), name="steer"),
+                ]
                 ingesting = tasks.create_task(self._ingest.run(stop), name="ingest")
                 await stop.wait()
-                tidying.cancel()
+                for chore in chores:
+                    chore.cancel()
                 await ingesting
                 for server, _, _ in servers:
                     server.end()
@@ -139,6 +152,17 @@ def library_of(readers: sa.Engine) -> Library:
             return document_of(connection, sha256)
 
     return library
+
+
+def twins_of(readers: sa.Engine) -> Twins:
+    """Return what finds what a box should hold, by its name."""
+
+    def twins(box: str) -> tuple[int, bytes] | None:
+        with readers.connect() as connection:
+            row = twin_of(connection, box)
+        return None if row is None else (row.sequence, encode(twin_in(row)))
+
+    return twins
 
 
 def health_of(readers: sa.Engine, standing: Standing) -> Callable[[], Health]:

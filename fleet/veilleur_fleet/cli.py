@@ -16,6 +16,7 @@ from veilleur_fleet.feeds.command import export_app, push_app
 from veilleur_fleet.policy import policy_app
 from veilleur_fleet.quarantine import quarantine_app
 from veilleur_fleet.settings import Settings
+from veilleur_fleet.steer.command import steer_app
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -38,6 +39,7 @@ cli.add_typer(audit_app, name="audit")
 cli.add_typer(quarantine_app, name="quarantine")
 cli.add_typer(export_app, name="export")
 cli.add_typer(push_app, name="push")
+cli.add_typer(steer_app, name="steer")
 
 
 @cli.callback()
@@ -58,6 +60,8 @@ def run(
     door: Annotated[
         str | None, typer.Option(help="host:port at which boxes fetch their documents; nowhere when not given.")
     ] = None,
+    key: Annotated[Path | None, typer.Option(help="The fleet's own key, which signs its word to the boxes.")] = None,
+    passphrase_file: Annotated[Path | None, typer.Option(help="File (mode 0600) with the passphrase of --key.")] = None,
 ) -> None:
     """Take in what boxes say and show it, until Ctrl-C or SIGTERM.
 
@@ -70,6 +74,8 @@ def run(
         "root_path": root_path,
         "timezone": timezone,
         "door": door,
+        "key": key,
+        "passphrase_file": passphrase_file,
     }
     configure_log()
     try:

@@ -113,6 +113,8 @@ class Settings(BaseSettings):
         root_path: Path under which a reverse proxy serves the page, like ``/veilleur``.
         timezone: In which the page writes times.
         door: ``host:port`` at which boxes fetch documents; None: nowhere.
+        key: The fleet's own key, encrypted; None: it signs no word to the boxes.
+        passphrase_file: File with its passphrase.
     """
 
     model_config = SettingsConfigDict(env_prefix="VEILLEUR_FLEET_", extra="ignore", frozen=True)
@@ -123,3 +125,5 @@ class Settings(BaseSettings):
     root_path: str = ""
     timezone: str = "Europe/Paris"
     door: str | None = None
+    key: Path | None = None
+    passphrase_file: Path | None = None

@@ -48,8 +48,14 @@ documents: Final = _table(
 )
 standings: Final = _table("standings", "controller", "pinned", "kept", "contact", "changed_ms")
 twins: Final = _table("twins", "box", "controller", "sequence", "documents")
+reported: Final = _table(
+    "reported",
+    *("box_no", "at_s", "root", "policy_version", "policy", "site", "profile", "why", "running", "stops", "heard_s"),
+    *("refused", "refusal", "received_ms"),
+)
+fetches: Final = _table("fetches", "box_no", "at_s", "document", "fault", "tries")
 
 ALL: Final = (
     *(boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows),
-    *(documents, standings, twins),
+    *(documents, standings, twins, reported, fetches),
 )
