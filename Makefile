@@ -31,6 +31,7 @@ bench-footage: setup models ## Count recorded clips (CLIPS='a.toml b.toml'; defa
 docs: setup ## Write the generated documents
 	@$(bin)/python -m veilleur_contracts.describe >docs/wire.md
 	@$(bin)/python -m veilleur_fleet.feeds.asyncapi >docs/asyncapi.json
+	@$(bin)/python -m veilleur_fleet.pki.mosquitto firmware-config/broker
 
 lock: setup ## Pin the dependencies again
 	@scripts/lock

@@ -17,15 +17,14 @@ SIGNERS = ("root-a", "root-b", "root-c", "controller", "operator", "dpo-ville", 
 class CityHall:
     """A folder with everybody's key, the signed root, and what they write."""
 
-    def __init__(self, folder: Path, *, with_fleet: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.passphrase = self._passphrase = folder / "passphrase"
+        self._passphrase = folder / "passphrase"
         self._passphrase.write_text(f"{PASSPHRASE}\n", encoding="utf-8")
         self._passphrase.chmod(0o600)
-        signers = (*SIGNERS, *(("fleet",) if with_fleet else ()))
-        for name in signers:
+        for name in SIGNERS:
             self._run("key", "new", folder / f"{name}.pem", "--holder", name, "--passphrase-file", self._passphrase)
-        public = [f"--public={role_of(name)}={folder / name}.pub" for name in signers]
+        public = [f"--public={role_of(name)}={folder / name}.pub" for name in SIGNERS]
         self._run("new", folder / "root.toml", "--kind", "root", *public)
         self.root = self._signed(folder / "root.toml", ("root-a", "root-b"))
 

@@ -2,8 +2,7 @@
 
 settings ──▶ database ──▶ Ledger ──▶ Writer ──▶ Ingest ◀──▶ broker
                 └─▶ readers ──▶ Painter, REST ──▶ web server ◀── browsers, programs
-                           ├──▶ door ◀── boxes
-                           └──▶ Steersman ──▶ broker
+                           └──▶ door ◀── boxes
 """
 
 import asyncio
@@ -17,19 +16,17 @@ import sqlalchemy as sa
 import structlog
 
 from veilleur_contracts.clock import Clock
-from veilleur_contracts.codec import encode
 from veilleur_fleet.door.app import door_app
-from veilleur_fleet.door.documents import Library, Twins, document_routes, twin_routes
+from veilleur_fleet.door.documents import Library, document_routes
 from veilleur_fleet.errors import SettingsRejectedError, StoreUnavailableError
 from veilleur_fleet.ingest import Ingest, Standing
-from veilleur_fleet.keys import fleet_key_of
 from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.serving import Server, listen, url_of
 from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, door_of
-from veilleur_fleet.steer.steersman import Steersman, twin_in
 from veilleur_fleet.store.cameras import HEALTH_KEPT_MS
 from veilleur_fleet.store.database import Database, open_database
-from veilleur_fleet.store.documents import document_of, twin_of
+from veilleur_fleet.store.documents import document_of
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.work import Stored
@@ -49,15 +46,12 @@ DOOR_QUESTIONS_MAX: Final = 256
 class Fleet:
     """One fleet manager: its database, its connection to the broker, and its page."""
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+    def __init__(self, settings: Settings, database: Database, clock: Clock, identity: Identity) -> None:
         """Build everything; nothing runs yet.
 
         Raises:
             SettingsRejectedError: A setting cannot be followed.
-            KeyRejectedError: The fleet's key cannot be used.
         """
-        key = fleet_key_of(settings.key, settings.passphrase_file)
-        self._steersman = Steersman(database.desk, database.readers, clock, key)
         address = BrokerAddress.parse(settings.broker.get_secret_value())
         metrics, self._live = Metrics(), Live()
         self._clock = clock
@@ -71,8 +65,9 @@ class Fleet:
             metrics=metrics,
             committed=self._committed,
             changed=self._live.touch,
-            besides=[self._steersman.tell],
+            credentials=identity.credentials,
         )
+        self._identity = identity
         place = Place(root_of(settings.root_path), str(address), settings.timezone)
         standing = self._ingest.standing
         painter = Painter(
@@ -83,8 +78,7 @@ class Fleet:
             place=place,
             connected=lambda: standing.connected,
         )
-        routes = (document_routes(library_of(database.readers)), twin_routes(twins_of(database.readers)))
-        self._door = door_app([route for some in routes for route in some])
+        self._door = door_app(document_routes(library_of(database.readers)))
         self._app = web_app(painter, database.readers, metrics, health_of(database.readers, standing))
 
     async def run(self, listening: socket.socket, door: socket.socket | None, ready: Callable[[], None]) -> None:
@@ -98,19 +92,18 @@ class Fleet:
         stop = asyncio.Event()
         servers = [(Server(self._app, ready, farewell=self._live.close), listening, "web")]
         if door is not None:
-            servers.append((Server(self._door, lambda: None, limit=DOOR_QUESTIONS_MAX), door, "door"))
+            tls = None if self._identity.door is None else self._identity.door.context
+            servers.append((Server(self._door, lambda: None, limit=DOOR_QUESTIONS_MAX, tls=tls), door, "door"))
         with _stopping_on_signals(stop):
             async with asyncio.TaskGroup() as tasks:
                 for server, bound, name in servers:
                     tasks.create_task(server.serve(sockets=[bound]), name=name)
-                chores = [
-                    tasks.create_task(self._tidy(), name="tidy"),
-                    tasks.create_task(self._steersman.run(), name="steer"),
-                ]
+                tidying = tasks.create_task(self._tidy(), name="tidy")
+                guarding = tasks.create_task(self._keep_guard(), name="guard")
                 ingesting = tasks.create_task(self._ingest.run(stop), name="ingest")
                 await stop.wait()
-                for chore in chores:
-                    chore.cancel()
+                tidying.cancel()
+                guarding.cancel()
                 await ingesting
                 for server, _, _ in servers:
                     server.end()
@@ -120,12 +113,17 @@ class Fleet:
         if stored.records or stored.refused or stored.envelopes_refused:
             self._live.touch()
 
+    async def _keep_guard(self) -> None:
+        if self._identity.guard is not None:
+            await self._identity.guard.run()
+
     async def _tidy(self) -> None:
         log = structlog.get_logger()
         while True:
             try:
                 gone = await self._writer.forget_health_before(self._clock.now_ms() - HEALTH_KEPT_MS)
                 log.info("health.forgotten", rows=gone)
+                await asyncio.to_thread(self._identity.tidy, self._clock.now_ms())
             except StoreUnavailableError as error:
                 log.warning("health.kept", reason=str(error))
             await asyncio.sleep(TIDY_EVERY_S)
@@ -154,17 +152,6 @@ def library_of(readers: sa.Engine) -> Library:
     return library
 
 
-def twins_of(readers: sa.Engine) -> Twins:
-    """Return what finds what a box should hold, by its name."""
-
-    def twins(box: str) -> tuple[int, bytes] | None:
-        with readers.connect() as connection:
-            row = twin_of(connection, box)
-        return None if row is None else (row.sequence, encode(twin_in(row)))
-
-    return twins
-
-
 def health_of(readers: sa.Engine, standing: Standing) -> Callable[[], Health]:
     """Return what tells whether the fleet can do its work."""
 
@@ -188,7 +175,8 @@ def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], Non
         SettingsRejectedError: A setting cannot be followed.
         StoreRejectedError: The data folder cannot be used.
     """
-    address, door = ListenAddress.parse(settings.listen), door_of(settings.door)
+    is_tls = settings.ca_passphrase_file is not None and has_authority(settings.data)
+    address, door = ListenAddress.parse(settings.listen), door_of(settings.door, is_tls=is_tls)
     root = root_of(settings.root_path)
     BrokerAddress.parse(settings.broker.get_secret_value())
     languages_of(settings.timezone)
@@ -196,18 +184,11 @@ def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], Non
         database = opened.enter_context(open_database(settings.data, clock))
         listening = opened.enter_context(listen(address, "--listen"))
         knocking = None if door is None else opened.enter_context(listen(door, "--door"))
-        urls = (url_of(listening, root), None if knocking is None else url_of(knocking))
-        asyncio.run(_run(settings, database, clock, (listening, knocking), lambda: ready(*urls)))
-
-
-async def _run(
-    settings: Settings,
-    database: Database,
-    clock: Clock,
-    bound: tuple[socket.socket, socket.socket | None],
-    ready: Callable[[], None],
-) -> None:
-    await Fleet(settings, database, clock).run(*bound, ready)
+        scheme = "https" if is_tls else "http"
+        urls = (url_of(listening, root), None if knocking is None else url_of(knocking, scheme=scheme))
+        identity = identity_of(settings, database.desk, database.readers, clock)
+        fleet = Fleet(settings, database, clock, identity)
+        asyncio.run(fleet.run(listening, knocking, lambda: ready(*urls)))
 
 
 @contextlib.contextmanager

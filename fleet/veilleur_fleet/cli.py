@@ -13,10 +13,10 @@ from veilleur_contracts.errors import RejectedError
 from veilleur_fleet import app as fleet_app
 from veilleur_fleet.audit import audit_app
 from veilleur_fleet.feeds.command import export_app, push_app
+from veilleur_fleet.pki.command import broker_app, pki_app
 from veilleur_fleet.policy import policy_app
 from veilleur_fleet.quarantine import quarantine_app
 from veilleur_fleet.settings import Settings
-from veilleur_fleet.steer.command import steer_app
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -37,9 +37,10 @@ cli = typer.Typer(
 cli.add_typer(policy_app, name="policy")
 cli.add_typer(audit_app, name="audit")
 cli.add_typer(quarantine_app, name="quarantine")
+cli.add_typer(pki_app, name="pki")
+cli.add_typer(broker_app, name="broker")
 cli.add_typer(export_app, name="export")
 cli.add_typer(push_app, name="push")
-cli.add_typer(steer_app, name="steer")
 
 
 @cli.callback()
@@ -60,8 +61,6 @@ def run(
     door: Annotated[
         str | None, typer.Option(help="host:port at which boxes fetch their documents; nowhere when not given.")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="The fleet's own key, which signs its word to the boxes.")] = None,
-    passphrase_file: Annotated[Path | None, typer.Option(help="File (mode 0600) with the passphrase of --key.")] = None,
 ) -> None:
     """Take in what boxes say and show it, until Ctrl-C or SIGTERM.
 
@@ -74,8 +73,6 @@ def run(
         "root_path": root_path,
         "timezone": timezone,
         "door": door,
-        "key": key,
-        "passphrase_file": passphrase_file,
     }
     configure_log()
     try:

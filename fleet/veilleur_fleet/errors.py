@@ -1,5 +1,6 @@
 """What can go wrong in the fleet, by what to do about it."""
 
+from veilleur_contracts.enrolment import Refusal
 from veilleur_contracts.errors import RejectedError, TransientError
 
 
@@ -25,3 +26,15 @@ class SettingsRejectedError(RejectedError):
 
 class QueryRejectedError(RejectedError):
     """A question to the store that cannot be answered as it is asked."""
+
+
+class PkiRejectedError(RejectedError):
+    """A certificate, token or authority that cannot be made or used as it is asked for."""
+
+
+class EnrolmentRefusedError(RejectedError):
+    """A box is given no certificate; it is told the reason and nothing else."""
+
+    def __init__(self, reason: Refusal) -> None:
+        super().__init__(f"no certificate: {reason.value}")
+        self.reason = reason

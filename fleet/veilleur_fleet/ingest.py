@@ -10,7 +10,8 @@ nothing to a box, which forgets only what an Ack names.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,12 +24,13 @@ from paho.mqtt.properties import Properties
 
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.topics import up_filter
-from veilleur_fleet.errors import BrokerRejectedError, StoreUnavailableError
+from veilleur_fleet.errors import BrokerRejectedError, PkiRejectedError, SettingsRejectedError, StoreUnavailableError
 from veilleur_fleet.metrics import Alarm, Metrics
+from veilleur_fleet.pki.credentials import Credentials
 from veilleur_fleet.settings import BrokerAddress
 from veilleur_fleet.store.work import Acknowledgement, Delivery, Stored
 from veilleur_fleet.store.writer import Writer
-from veilleur_fleet.tell import Said, Speaker, Teller
+from veilleur_fleet.tell import Said, Teller
 
 MESSAGES_PER_COMMIT: Final = 256
 BYTES_PER_COMMIT: Final = 1_048_576
@@ -67,7 +69,13 @@ class _Session(aiomqtt.Client):
     aiomqtt acknowledges on arrival and calls a refused publication a success; both are set right here.
     """
 
-    def __init__(self, address: BrokerAddress, identifier: str, version: aiomqtt.ProtocolVersion) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        identifier: str,
+        version: aiomqtt.ProtocolVersion,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         persistent: dict[str, Any] = {"clean_session": False}
         if version is aiomqtt.ProtocolVersion.V5:
             properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no types here
@@ -83,6 +91,7 @@ class _Session(aiomqtt.Client):
             protocol=version,
             timeout=TIMEOUT_S,
             keepalive=KEEPALIVE_S,
+            tls_context=tls,
             queue_type=_Inbox,
             max_queued_incoming_messages=INBOX_MESSAGES,
             max_inflight_messages=2 * SAID_AT_ONCE,
@@ -184,13 +193,9 @@ class Ingest:
         metrics: Metrics,
         committed: Callable[[Stored], None],
         changed: Callable[[], None],
-        besides: Sequence[Callable[[Speaker], Coroutine[Any, Any, None]]] = (),
+        credentials: Credentials | None = None,
     ) -> None:
-        """Keep what is needed.
-
-        ``committed`` is called after each transaction, ``changed`` with each new standing, and what ``besides`` makes
-        runs for as long as a connection lasts.
-        """
+        """Keep what is needed; ``committed`` is called after each transaction, ``changed`` with each new standing."""
         self.standing = Standing()
         self._address = address
         self._identifier = identifier
@@ -200,7 +205,7 @@ class Ingest:
         self._metrics = metrics
         self._committed = committed
         self._changed = changed
-        self._besides = besides
+        self._credentials = credentials
         self._version: aiomqtt.ProtocolVersion | None = None
         self._log = structlog.get_logger().bind(broker=str(address))
         self._trouble: str | None = None
@@ -223,13 +228,26 @@ class Ingest:
         """Serve one connection; return what ended it, None for ``stop``."""
         ended: list[Exception] = []
         try:
+            tls = None if self._credentials is None else await asyncio.to_thread(self._credentials.context)
             if self._version is None:
-                self._version = await _version_of(self._address, self._identifier)
-            async with _Session(self._address, self._identifier, self._version) as session:
+                self._version = await self._version_spoken()
+            async with _Session(self._address, self._identifier, self._version, tls) as session:
                 await self._serve(session, stop)
         except* (aiomqtt.MqttError, BrokerRejectedError) as group:
             ended.append(_first_of(group))
+        except* (PkiRejectedError, SettingsRejectedError, StoreUnavailableError, OSError) as group:
+            ended.append(BrokerRejectedError(f"the fleet's certificate cannot be used: {_first_of(group)}"))
         return ended[0] if ended else None
+
+    async def _version_spoken(self) -> aiomqtt.ProtocolVersion:
+        """Return which MQTT the broker speaks.
+
+        One that knows certificates takes the name in ours for the client id, so a greeting under another id would end
+        the session it keeps for us; such brokers speak MQTT 5.
+        """
+        if self._address.is_tls:
+            return aiomqtt.ProtocolVersion.V5
+        return await _version_of(self._address, self._identifier)
 
     async def _serve(self, session: _Session, stop: asyncio.Event) -> None:
         await self._subscribe(session)
@@ -239,13 +257,11 @@ class Ingest:
         async with asyncio.TaskGroup() as tasks:
             ending = tasks.create_task(_end_on(stop, session), name="end-session")
             acknowledging = tasks.create_task(self._teller.acknowledge(session, acks), name="acknowledge")
-            telling = [tasks.create_task(self._teller.tell(session, wake), name="tell-consumers")]
-            telling += [tasks.create_task(work(session), name="tell-boxes") for work in self._besides]
+            telling = tasks.create_task(self._teller.tell(session, wake), name="tell-consumers")
             await self._collect(session, stop, acks, wake)
             await acks.put(None)
             await acknowledging
-            for task in telling:
-                task.cancel()
+            telling.cancel()
             ending.cancel()
 
     async def _subscribe(self, session: _Session) -> None:

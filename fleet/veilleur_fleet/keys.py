@@ -78,20 +78,6 @@ def read_key(path: Path, passphrase: str) -> Ed25519PrivateKey:
     return key
 
 
-def fleet_key_of(path: Path | None, passphrase_file: Path | None) -> Ed25519PrivateKey | None:
-    """Read the fleet's own key; None when there is none.
-
-    Raises:
-        KeyRejectedError: As ``read_key``, or its passphrase is not given.
-    """
-    if path is None:
-        return None
-    if passphrase_file is None:
-        message = f"{path} is encrypted: give the file of its passphrase with --passphrase-file"
-        raise KeyRejectedError(message)
-    return read_key(path, read_passphrase(passphrase_file))
-
-
 def read_public(path: Path) -> tuple[str, PublicKey]:
     """Read the public half in ``path`` and return it with its id.
 
@@ -118,6 +104,15 @@ def read_passphrase(path: Path) -> str:
         message = f"{path} holds no passphrase on its first line"
         raise KeyRejectedError(message)
     return text[0]
+
+
+def read_secret_bytes(path: Path) -> bytes:
+    """Read a file that its owner alone may read.
+
+    Raises:
+        KeyRejectedError: No such file, others may read it, or it is too long.
+    """
+    return _bytes_of(path, secret=True)
 
 
 def _bytes_of(path: Path, *, secret: bool) -> bytes:

@@ -2,12 +2,14 @@
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from veilleur_fleet.door.introduced import IntroducingProtocol
 from veilleur_fleet.errors import SettingsRejectedError
 from veilleur_fleet.settings import ListenAddress
 
@@ -23,6 +25,7 @@ class Server(uvicorn.Server):
         ready: Called when it is.
         farewell: Called first when it ends, to let go of those who would stay for ever.
         limit: How many questions at a time; None: as many as come.
+        tls: The server's certificate, and whose clients' it checks; None: plain HTTP.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class Server(uvicorn.Server):
         ready: Callable[[], None],
         farewell: Callable[[], None] = lambda: None,
         limit: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -41,6 +45,8 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=FAREWELL_S,
             h11_max_incomplete_event_size=16_384,
             limit_concurrency=limit,
+            http="auto" if tls is None else IntroducingProtocol,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         super().__init__(config)
         self._ready = ready
@@ -81,11 +87,11 @@ def listen(address: ListenAddress, option: str) -> socket.socket:
         raise SettingsRejectedError(message) from None
 
 
-def url_of(listening: socket.socket, root: str = "") -> str:
+def url_of(listening: socket.socket, root: str = "", scheme: str = "http") -> str:
     """Return the address as a browser on this machine writes it."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{root}/"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{root}/"
 
 
 def _family_of(host: str) -> socket.AddressFamily:

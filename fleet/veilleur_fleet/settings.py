@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from veilleur_fleet.errors import SettingsRejectedError
 
 PORT_MAX: Final = 65_535
-_MQTT_PORT: Final = 1883
+_MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +24,36 @@ class BrokerAddress:
         port: TCP port.
         user: Account; None when the broker asks for none.
         password: Its password; kept out of ``repr``, so out of logs.
+        is_tls: Whether it is reached over TLS.
     """
 
     host: str
     port: int
     user: str | None = None
     password: SecretStr | None = None
+    is_tls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``mqtt://[user:password@]host[:port]``.
+        """Read ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` with certificates.
 
         Raises:
             SettingsRejectedError: It is not such an address; the text is not repeated, it may hold a password.
         """
         try:
             url = urlsplit(text)
-            port = url.port or _MQTT_PORT
+            port = url.port or _MQTT_PORTS.get(url.scheme, 0)
             host = url.hostname
         except ValueError:
             host, port, url = None, 0, urlsplit("")
-        if url.scheme != "mqtt" or not host or url.path not in {"", "/"} or url.query or url.fragment:
+        if url.scheme not in _MQTT_PORTS or not host or url.path not in {"", "/"} or url.query or url.fragment:
             message = "the broker is not an address: write it like mqtt://127.0.0.1:1883 or mqtt://user:password@host"
             raise SettingsRejectedError(message)
         password = None if url.password is None else SecretStr(unquote(url.password))
-        return cls(host, port, None if url.username is None else unquote(url.username), password)
+        return cls(host, port, None if url.username is None else unquote(url.username), password, url.scheme == "mqtts")
 
     def __str__(self) -> str:
-        return f"mqtt://{self.host}:{self.port}"
+        return f"{'mqtts' if self.is_tls else 'mqtt'}://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,8 @@ class ListenAddress:
             return self.host == "localhost"
 
 
-def door_of(text: str | None) -> ListenAddress | None:
-    """Read the address of the door, which speaks plain HTTP and so is for this machine only.
+def door_of(text: str | None, *, is_tls: bool) -> ListenAddress | None:
+    """Read the address of the door; while it speaks plain HTTP it is for this machine only.
 
     Raises:
         SettingsRejectedError: It is no address, or others could reach it.
@@ -97,8 +99,11 @@ def door_of(text: str | None) -> ListenAddress | None:
     if text is None:
         return None
     address = ListenAddress.parse(text)
-    if not address.is_loopback():
-        message = f"the door at {text} would speak plain HTTP to other machines: give a loopback address with --door"
+    if not is_tls and not address.is_loopback():
+        message = (
+            f"the door at {text} would speak plain HTTP to other machines: give a loopback address with --door, or "
+            "make an authority (veilleur-fleet pki init) and give VEILLEUR_FLEET_CA_PASSPHRASE_FILE"
+        )
         raise SettingsRejectedError(message)
     return address
 
@@ -112,9 +117,14 @@ class Settings(BaseSettings):
         listen: ``host:port`` of the page.
         root_path: Path under which a reverse proxy serves the page, like ``/veilleur``.
         timezone: In which the page writes times.
-        door: ``host:port`` at which boxes fetch documents; None: nowhere.
-        key: The fleet's own key, encrypted; None: it signs no word to the boxes.
-        passphrase_file: File with its passphrase.
+        door: ``host:port`` at which boxes enrol and fetch documents; None: nowhere.
+        door_names: Host names and addresses boxes reach the door at, with commas between; for its certificate.
+        ca_passphrase_file: File with the passphrase of the fleet's authority; without it nobody can be enrolled.
+        broker_files: Folder that the broker reads its lists from, which the fleet then keeps.
+        broker_for_boxes: ``mqtts://host:port`` as boxes reach the broker; None: as the fleet does.
+        broker_ca: File of the authorities of the broker's certificate; None: the fleet's own.
+        broker_cert: File of the fleet's client certificate there; None: it issues its own.
+        broker_key: File of its key; None: in the same file.
     """
 
     model_config = SettingsConfigDict(env_prefix="VEILLEUR_FLEET_", extra="ignore", frozen=True)
@@ -125,5 +135,10 @@ class Settings(BaseSettings):
     root_path: str = ""
     timezone: str = "Europe/Paris"
     door: str | None = None
-    key: Path | None = None
-    passphrase_file: Path | None = None
+    door_names: str = ""
+    ca_passphrase_file: Path | None = None
+    broker_files: Path | None = None
+    broker_for_boxes: str | None = None
+    broker_ca: Path | None = None
+    broker_cert: Path | None = None
+    broker_key: Path | None = None

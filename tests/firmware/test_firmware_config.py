@@ -1,11 +1,8 @@
 """What a city copies to its machines is linted, read by the program it is for, and says what the code says."""
 
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,6 @@ import yaml
 from veilleur_contracts.site import read_site
 
 CONFIG = Path(__file__).parents[2] / "firmware-config"
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.fleet"])
@@ -59,28 +55,12 @@ def test_the_example_site_is_a_site() -> None:
     assert read_site(CONFIG / "site.example.toml").camera[0].secret == "gare-parvis"  # noqa: S105 - a name
 
 
-@pytest.mark.skipif(MOSQUITTO is None, reason="Mosquitto is not installed: its configuration cannot be tried")
-def test_mosquitto_starts_with_the_configuration_given(tmp_path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    text = (CONFIG / "broker" / "mosquitto.conf").read_text(encoding="utf-8")
-    text = text.replace("listener 1883", f"listener {port} 127.0.0.1").replace("/mosquitto/data/", f"{tmp_path}/")
-    conf = tmp_path / "mosquitto.conf"
-    conf.write_text(text + "user root\n")
-    broker = subprocess.Popen([str(MOSQUITTO), "-c", str(conf)], stderr=subprocess.PIPE)
-    try:
-        assert accepts_connections(port, broker), broker.stderr.read() if broker.stderr else b""
-    finally:
-        broker.terminate()
-        broker.communicate(timeout=10)
-
-
-def accepts_connections(port: int, broker: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and broker.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            continue
-        return True
-    return False
+def test_broker_and_fleet_share_the_folder_of_lists_and_nothing_is_left_open() -> None:
+    services = yaml.safe_load((CONFIG / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    assert "broker-files:/mosquitto/files" in services["broker"]["volumes"]
+    folder = services["fleet"]["environment"]["VEILLEUR_FLEET_BROKER_FILES"]
+    assert f"broker-files:{folder}" in services["fleet"]["volumes"]
+    uid = re.search(r"useradd --uid (\d+)", (CONFIG / "Dockerfile.fleet").read_text(encoding="utf-8"))
+    assert services["broker"]["user"] == f"{uid[1]}:{uid[1]}"
+    assert services["agent"]["environment"]["VEILLEUR_BROKER"].startswith("mqtts://")
+    assert "allow_anonymous true" not in (CONFIG / "broker" / "mosquitto.conf").read_text(encoding="utf-8")

@@ -306,7 +306,7 @@ def start_fleet(tmp_path):
     def start(port: int, *, connected=True, door: str | None = None) -> FleetProcess:
         log = tmp_path / f"fleet-{len(started)}.log"
         command = fleet_command("run", "--data", tmp_path / "data", "--broker", f"mqtt://127.0.0.1:{port}")
-        command += [*([] if door is None else ["--door", door]), *map(str, start.arguments)]
+        command += [] if door is None else ["--door", door]
         with log.open("w") as stderr:
             process = subprocess.Popen(
                 [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=stderr, text=True
@@ -325,7 +325,6 @@ def start_fleet(tmp_path):
             time.sleep(0.01)
         return fleet
 
-    start.arguments = []
     yield start
     for fleet in started:
         fleet.end(signal.SIGKILL)

@@ -42,20 +42,22 @@ crossing_windows: Final = _table(
     *("line_no", "at_s", "position", "window_s", "coverage", "fps_x10", "quality", "counted"),
     *CELL_COLUMNS,
 )
+identities: Final = _table("identities", "name", "role", "controller", "created_ms")
+enrolments: Final = _table(
+    "enrolments", "digest", "name", "created_ms", "expires_ms", "withdrawn_ms", "used_ms", "key_digest"
+)
+certificates: Final = _table(
+    "certificates", "serial", "name", "key_digest", "issued_ms", "expires_ms", "revoked_ms", "pem"
+)
 
 documents: Final = _table(
     "documents", "sha256", "kind", "content", "version", "published_ms", "published_by", "size_bytes", "raw"
 )
 standings: Final = _table("standings", "controller", "pinned", "kept", "contact", "changed_ms")
 twins: Final = _table("twins", "box", "controller", "sequence", "documents")
-reported: Final = _table(
-    "reported",
-    *("box_no", "at_s", "root", "policy_version", "policy", "site", "profile", "why", "running", "stops", "heard_s"),
-    *("refused", "refusal", "received_ms"),
-)
-fetches: Final = _table("fetches", "box_no", "at_s", "document", "fault", "tries")
 
 ALL: Final = (
     *(boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows),
-    *(documents, standings, twins, reported, fetches),
+    *(documents, standings, twins),
+    *(identities, enrolments, certificates),
 )
