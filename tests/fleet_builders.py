@@ -9,6 +9,11 @@ import pytest
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of, encode
 from veilleur_contracts.topics import Up, up_topic
+from veilleur_fleet.access.accounts import Accounts
+from veilleur_fleet.access.capacity import Access
+from veilleur_fleet.access.passwords import Costs
+from veilleur_fleet.access.porter import Entrance
+from veilleur_fleet.store.database import Database
 from veilleur_fleet.store.work import Delivery
 
 NOW_MS = 1_790_000_000_000
@@ -32,6 +37,11 @@ class HandClock:
 
     def move(self, seconds: float) -> None:
         self.at_ms += round(seconds * 1000)
+
+
+def entrance_of(database: Database, clock: HandClock, access: Access = Access.AUTO) -> Entrance:
+    """Return an entrance whose passwords cost little to try."""
+    return Entrance(Accounts(database.readers, database.desk, clock, Costs(4, 8, 1)), access)
 
 
 def context(

@@ -16,6 +16,9 @@ import sqlalchemy as sa
 import structlog
 
 from veilleur_contracts.clock import Clock
+from veilleur_fleet.access.accounts import Accounts
+from veilleur_fleet.access.capacity import Access
+from veilleur_fleet.access.porter import Entrance
 from veilleur_fleet.door.app import door_app
 from veilleur_fleet.door.documents import Library, document_routes
 from veilleur_fleet.errors import SettingsRejectedError, StoreUnavailableError
@@ -79,7 +82,9 @@ class Fleet:
             connected=lambda: standing.connected,
         )
         self._door = door_app(document_routes(library_of(database.readers)))
-        self._app = web_app(painter, database.readers, metrics, health_of(database.readers, standing))
+        entrance = Entrance(Accounts(database.readers, database.desk, clock), settings.access)
+        health = health_of(database.readers, standing)
+        self._app = web_app(painter, database.readers, metrics, health, entrance)
 
     async def run(self, listening: socket.socket, door: socket.socket | None, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT; what was taken in is then committed and acknowledged.
@@ -127,6 +132,19 @@ class Fleet:
             except StoreUnavailableError as error:
                 log.warning("health.kept", reason=str(error))
             await asyncio.sleep(TIDY_EVERY_S)
+
+
+def check_access(access: Access, address: ListenAddress, accounts: Accounts) -> None:
+    """Refuse to show a city to whoever reaches this machine, unless that is what is asked for.
+
+    Raises:
+        SettingsRejectedError: Others can reach the page, and nobody would be asked who they are.
+    """
+    if access is Access.AUTO and not address.is_loopback() and not accounts.is_anybody_known():
+        raise SettingsRejectedError(
+            f"{address.host} can be reached by others and there is no account: make one with `veilleur-fleet account"
+            " add`, or say `--access open` if everybody may see everything"
+        )
 
 
 def root_of(path: str) -> str:
@@ -182,6 +200,7 @@ def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], Non
     languages_of(settings.timezone)
     with contextlib.ExitStack() as opened:
         database = opened.enter_context(open_database(settings.data, clock))
+        check_access(settings.access, address, Accounts(database.readers, database.desk, clock))
         listening = opened.enter_context(listen(address, "--listen"))
         knocking = None if door is None else opened.enter_context(listen(door, "--door"))
         scheme = "https" if is_tls else "http"

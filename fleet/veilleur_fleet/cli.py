@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.errors import RejectedError
 from veilleur_fleet import app as fleet_app
+from veilleur_fleet.access.capacity import Access
+from veilleur_fleet.access.command import account_app, actions_app, token_app
 from veilleur_fleet.audit import audit_app
 from veilleur_fleet.feeds.command import export_app, push_app
 from veilleur_fleet.pki.command import broker_app, pki_app
@@ -34,6 +36,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Store what the boxes count, acknowledge it, and show it.",
 )
+cli.add_typer(account_app, name="account")
+cli.add_typer(token_app, name="token")
+cli.add_typer(actions_app, name="actions")
 cli.add_typer(policy_app, name="policy")
 cli.add_typer(audit_app, name="audit")
 cli.add_typer(quarantine_app, name="quarantine")
@@ -50,16 +55,19 @@ def about() -> None:
 
 @cli.command(epilog=_EXAMPLES)
 def run(
+    *,
     data: Annotated[Path | None, typer.Option(help="Folder of the database; made if it is not there.")] = None,
     broker: Annotated[
         str | None, typer.Option(help="mqtt://[user:password@]host:port; a password is safer in the environment.")
     ] = None,
-    *,
     listen: Annotated[str | None, typer.Option(help="host:port of the page; port 0 takes one that is free.")] = None,
     root_path: Annotated[str | None, typer.Option(help="Path under which a proxy serves the page.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Time zone of the page, like Europe/Paris.")] = None,
     door: Annotated[
         str | None, typer.Option(help="host:port at which boxes fetch their documents; nowhere when not given.")
+    ] = None,
+    access: Annotated[
+        Access | None, typer.Option(help="Ask who one is: auto (once there is an account or token), required, or open.")
     ] = None,
 ) -> None:
     """Take in what boxes say and show it, until Ctrl-C or SIGTERM.
@@ -73,6 +81,7 @@ def run(
         "root_path": root_path,
         "timezone": timezone,
         "door": door,
+        "access": access,
     }
     configure_log()
     try:

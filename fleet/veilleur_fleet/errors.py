@@ -38,3 +38,7 @@ class EnrolmentRefusedError(RejectedError):
     def __init__(self, reason: Refusal) -> None:
         super().__init__(f"no certificate: {reason.value}")
         self.reason = reason
+
+
+class AccessRejectedError(RejectedError):
+    """An account, token or right that is not as it is asked for; the sentence may be read by whoever asked."""

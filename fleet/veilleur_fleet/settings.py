@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.errors import SettingsRejectedError
 
 PORT_MAX: Final = 65_535
@@ -125,6 +126,8 @@ class Settings(BaseSettings):
         broker_ca: File of the authorities of the broker's certificate; None: the fleet's own.
         broker_cert: File of the fleet's client certificate there; None: it issues its own.
         broker_key: File of its key; None: in the same file.
+        access: Whether people and programs must say who they are: ``auto`` (as soon as there is an account or token),
+            ``required`` or ``open``.
     """
 
     model_config = SettingsConfigDict(env_prefix="VEILLEUR_FLEET_", extra="ignore", frozen=True)
@@ -142,3 +145,4 @@ class Settings(BaseSettings):
     broker_ca: Path | None = None
     broker_cert: Path | None = None
     broker_key: Path | None = None
+    access: Access = Access.AUTO

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, health, window
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, entrance_of, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of
 from veilleur_fleet.app import health_of
@@ -34,7 +34,8 @@ class World:
             place=Place(root, "mqtt://broker:1883", "Europe/Paris"),
             connected=lambda: self.standing.connected,
         )
-        self.app = web_app(painter, database.readers, self.metrics, health_of(database.readers, self.standing))
+        health, entrance = health_of(database.readers, self.standing), entrance_of(database, clock)
+        self.app = web_app(painter, database.readers, self.metrics, health, entrance)
 
     def client(self):
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://fleet")

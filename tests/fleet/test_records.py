@@ -8,7 +8,7 @@ import httpx
 import msgpack
 import pytest
 
-from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, health, window
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, entrance_of, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import decode_published
@@ -40,7 +40,9 @@ def web_of(database, clock):
         place=Place("", "mqtt://broker:1883", "Europe/Paris"),
         connected=lambda: True,
     )
-    app = web_app(painter, database.readers, Metrics(), health_of(database.readers, standing))
+    app = web_app(
+        painter, database.readers, Metrics(), health_of(database.readers, standing), entrance_of(database, clock)
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://fleet")
 
 

@@ -15,6 +15,8 @@ from fastapi.responses import JSONResponse
 
 from veilleur_contracts.ids import ID_PATTERN
 from veilleur_contracts.messages import Label
+from veilleur_fleet.access.capacity import Role
+from veilleur_fleet.access.porter import require, staff
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store import counts, standing
@@ -61,20 +63,20 @@ def routes(readers: sa.Engine, metrics: Metrics, health: Callable[[], Health]) -
     """Return the routes; ``health`` tells how the fleet stands, and may ask the database."""
     router = APIRouter()
 
-    @router.get("/v1/counts", responses=_REFUSED)
+    @router.get("/v1/counts", responses=_REFUSED, dependencies=[Depends(staff)])
     def counts_of_windows(asked: Question, limit: Limit = 100, cursor: Cursor = None) -> Windows:
         """What crossed which line, window by window: line by line, and each in time order."""
         with readers.connect() as connection:
             windows, following = counts.page_of(connection, asked, limit, cursor)
         return Windows(items=[Window.of(window) for window in windows], next=following)
 
-    @router.get("/v1/totals", responses=_REFUSED)
+    @router.get("/v1/totals", responses=_REFUSED, dependencies=[Depends(staff)])
     def totals(asked: Question) -> Totals:
         """The sum of every cell over all the windows asked for."""
         with readers.connect() as connection:
             return Totals.of(counts.totals_of(connection, asked))
 
-    @router.get("/v1/streams", responses=_REFUSED)
+    @router.get("/v1/streams", responses=_REFUSED, dependencies=[Depends(staff)])
     def streams(box: Slug = None, limit: Limit = 100, cursor: Cursor = None) -> Streams:
         """What is held of each stream of each box: what was stored, filtered, lost and refused."""
         after = (0, -1) if cursor is None else _read_stream_cursor(cursor)
@@ -90,7 +92,7 @@ def routes(readers: sa.Engine, metrics: Metrics, health: Callable[[], Health]) -
         response.status_code = 200 if found.status == "ok" else 503
         return found
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, dependencies=[Depends(require(Role.OPERATOR))])
     def prometheus() -> Response:
         """Everything the fleet counts about itself, as Prometheus reads it."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -11,15 +11,25 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from veilleur_fleet.errors import QueryRejectedError
+from veilleur_fleet.access.porter import Entrance, Porter, ask_who
+from veilleur_fleet.errors import AccessRejectedError, QueryRejectedError
 from veilleur_fleet.metrics import Metrics
-from veilleur_fleet.web import api, pages, records
+from veilleur_fleet.web import api, login, pages, records
 from veilleur_fleet.web.answers import Fault, Health
 from veilleur_fleet.web.guard import Guard
 
 
-def web_app(painter: pages.Painter, readers: sa.Engine, metrics: Metrics, health: Callable[[], Health]) -> FastAPI:
-    """Return the web application; it fetches nothing from anywhere, so neither do those who read it."""
+def web_app(
+    painter: pages.Painter,
+    readers: sa.Engine,
+    metrics: Metrics,
+    health: Callable[[], Health],
+    entrance: Entrance,
+) -> FastAPI:
+    """Return the web application; it fetches nothing from anywhere, so neither do those who read it.
+
+    Each route says who may enter (``access.porter.require``); a test refuses one that does not.
+    """
     app = FastAPI(
         title="Veilleur",
         version="1",
@@ -31,12 +41,16 @@ def web_app(painter: pages.Painter, readers: sa.Engine, metrics: Metrics, health
     app.include_router(api.routes(readers, metrics, health))
     app.include_router(records.routes(readers))
     app.include_router(pages.routes(painter, app))
+    app.include_router(login.routes(painter, login.Login(entrance.accounts, painter.clock)))
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))
     app.mount("/static", StaticFiles(directory=static), name="static")
+    app.add_middleware(Porter, entrance=entrance, root=painter.place.root)
     app.add_middleware(Guard, root=painter.place.root)
 
     async def refuse(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 400
+        if status == 401:  # noqa: PLR2004 - the number of HTTP
+            return ask_who(request, painter.place.root)
         if request.url.path.removeprefix(painter.place.root).startswith("/v1/"):
             if isinstance(error, HTTPException):
                 return JSONResponse(Fault(error=_sentence_of(status)).model_dump(), status, error.headers)
@@ -46,6 +60,7 @@ def web_app(painter: pages.Painter, readers: sa.Engine, metrics: Metrics, health
     app.add_exception_handler(HTTPException, refuse)
     app.add_exception_handler(RequestValidationError, refuse)
     app.add_exception_handler(QueryRejectedError, refuse)
+    app.add_exception_handler(AccessRejectedError, refuse)
     return app
 
 
@@ -53,7 +68,11 @@ def _sentence_of(status: int) -> str:
     match status:
         case 404:
             return "there is no such address; /v1/openapi.json lists those there are"
+        case 403:
+            return "your role does not open this address"
         case 405:
             return "only GET is answered here"
+        case 413:
+            return "this is too long to be taken"
         case _:
             return "this cannot be answered"

@@ -12,12 +12,14 @@ from urllib.parse import urlencode
 
 import msgspec
 import sqlalchemy as sa
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from veilleur_contracts.clock import Clock
+from veilleur_fleet.access.capacity import EVERYONE
+from veilleur_fleet.access.porter import Visit, require, staff, visit_of
 from veilleur_fleet.web import words
 from veilleur_fleet.web.api import described
 from veilleur_fleet.web.languages import Language, chosen
@@ -78,7 +80,7 @@ class Painter:
         self.live = live
         self.place = place
         self._readers = readers
-        self._clock = clock
+        self.clock = clock
         self._drawings: dict[tuple[str, Scope], _Drawing] = {}
         self._lock = asyncio.Lock()
         self._environments = {code: environment_of(language) for code, language in languages.items()}
@@ -86,7 +88,7 @@ class Painter:
     async def parts(self, language: Language, scope: Scope) -> Mapping[str, str]:
         """Return the parts of the page for ``scope``, drawn now or lately enough."""
         async with self._lock:
-            key, now_s = (language.code, scope), self._clock.elapsed_s()
+            key, now_s = (language.code, scope), self.clock.elapsed_s()
             drawing = self._drawings.pop(key, None)
             if drawing is None or drawing.version != self.live.version or now_s - drawing.at_s >= REDRAW_S / 2:
                 version = self.live.version
@@ -96,14 +98,16 @@ class Painter:
                 self._drawings.pop(next(iter(self._drawings)))
             return drawing.parts
 
-    def page(self, name: str, language: Language, scope: Scope | None, **values: object) -> str:
-        """Draw a whole page from ``name``."""
+    def page(
+        self, name: str, language: Language, scope: Scope | None, /, *, visit: Visit | None = None, **values: object
+    ) -> str:
+        """Draw a whole page from ``name``; of ``visit`` it shows who looks, and its forms carry its token."""
         template = self._environments[language.code].get_template(name)
-        return template.render(self._about(language, scope or Scope()), **values)
+        return template.render(self._about(language, scope or Scope()), visit=visit, **values)
 
     def _draw(self, language: Language, scope: Scope) -> Mapping[str, str]:
         about = self._about(language, scope)
-        about |= {"sight": look(self._readers, scope, self._clock.now_ms()), "connected": self._connected()}
+        about |= {"sight": look(self._readers, scope, self.clock.now_ms()), "connected": self._connected()}
         environment = self._environments[language.code]
         return {name: environment.get_template(f"{name}.html").render(about) for name in PARTS}
 
@@ -157,16 +161,16 @@ def routes(painter: Painter, app: FastAPI) -> APIRouter:
     """Return the page's routes; ``app`` is asked for the description of the REST interface."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/")
+    @router.get("/", dependencies=[Depends(staff)])
     async def index(
         request: Request, period: Period = "24h", q: Wanted = "", page: Page = 0, lang: str | None = None
     ) -> HTMLResponse:
-        language, scope = _language(painter, request, lang), Scope(period, q, page)
+        language, scope = language_of(painter, request, lang), Scope(period, q, page)
         parts = await painter.parts(language, scope)
         drawn = {name: Markup(html) for name, html in parts.items()}  # noqa: S704 - drawn by our own templates, which escape
-        return HTMLResponse(painter.page("look.html", language, scope, parts=drawn))
+        return HTMLResponse(painter.page("look.html", language, scope, visit=visit_of(request), parts=drawn))
 
-    @router.get("/live")
+    @router.get("/live", dependencies=[Depends(staff)])
     async def live(
         request: Request, period: Period = "24h", q: Wanted = "", page: Page = 0, lang: str | None = None
     ) -> Response:
@@ -174,21 +178,21 @@ def routes(painter: Painter, app: FastAPI) -> APIRouter:
             painter.live.check_room()
         except TooManyReadersError:
             return PlainTextResponse("too many follow live already; try again later", 503, {"Retry-After": "30"})
-        events = _events(painter, _language(painter, request, lang), Scope(period, q, page))
+        events = _events(painter, language_of(painter, request, lang), Scope(period, q, page))
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
-    @router.get("/docs")
+    @router.get("/docs", dependencies=[Depends(require(*EVERYONE))])
     async def docs(request: Request, lang: str | None = None) -> HTMLResponse:
-        language = _language(painter, request, lang)
-        return HTMLResponse(painter.page("docs.html", language, None, described=described(app.openapi())))
+        language, visit = language_of(painter, request, lang), visit_of(request)
+        return HTMLResponse(painter.page("docs.html", language, None, visit=visit, described=described(app.openapi())))
 
     return router
 
 
 def trouble(painter: Painter, request: Request, status: int) -> HTMLResponse:
     """Return a page that says so when there is nothing to show."""
-    language = _language(painter, request, request.query_params.get("lang"))
-    return HTMLResponse(painter.page("trouble.html", language, None, status=status), status)
+    language = language_of(painter, request, request.query_params.get("lang"))
+    return HTMLResponse(painter.page("trouble.html", language, None, visit=visit_of(request), status=status), status)
 
 
 async def _events(painter: Painter, language: Language, scope: Scope) -> AsyncIterator[bytes]:
@@ -212,7 +216,8 @@ async def _events(painter: Painter, language: Language, scope: Scope) -> AsyncIt
                 await asyncio.sleep(max(PACE_S, min(REST * took_s, REDRAW_S)))
 
 
-def _language(painter: Painter, request: Request, asked: str | None) -> Language:
+def language_of(painter: Painter, request: Request, asked: str | None) -> Language:
+    """Return the language a reader wants."""
     return chosen(painter.languages, asked, request.headers.get("accept-language"))
 
 

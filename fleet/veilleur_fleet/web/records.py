@@ -12,6 +12,7 @@ from pydantic import Field
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.ids import ID_PATTERN, SHARDS
 from veilleur_contracts.messages import MessageClass
+from veilleur_fleet.access.porter import staff
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.store.past import LIMIT_MAX, Past, Stretch, Told, Wanted
 from veilleur_fleet.web.answers import Answer, Fault
@@ -98,7 +99,7 @@ def routes(readers: sa.Engine) -> APIRouter:
 
     @router.get(
         "/v1/records",
-        dependencies=[Depends(each_name_once)],
+        dependencies=[Depends(each_name_once), Depends(staff)],
         responses={400: {"model": Fault, "description": "the question cannot be answered as it is asked"}},
     )
     def records(
