@@ -2,7 +2,7 @@
 export VEILLEUR_MODEL_CACHE ?= $(CURDIR)/.cache/models
 bin := .venv/bin
 
-.PHONY: help setup models demo test check docs lock bench-footage
+.PHONY: help setup models demo test proof check docs lock bench-footage
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -21,6 +21,9 @@ demo: setup ## Count real footage on a live page; SECONDS=60 HEADLESS=1 for one 
 test: setup models ## Everything: gates, then all tests, journeys with a real broker included
 	@scripts/check gates
 	@$(bin)/python -m pytest
+
+proof: setup ## What a DPO may ask to see: egress, confinement and the fill, tried; one table, controls included (root)
+	@$(bin)/python -m pytest tests/proof
 
 check: ## The gates alone, under a minute
 	@scripts/check
