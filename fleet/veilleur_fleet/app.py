@@ -21,14 +21,14 @@ from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.porter import Entrance
 from veilleur_fleet.door.app import door_app
 from veilleur_fleet.door.documents import Library, document_routes
-from veilleur_fleet.errors import SettingsRejectedError, StoreUnavailableError
+from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError, StoreUnavailableError
 from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.serving import Server, listen, url_of
-from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, door_of
+from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, door_of, shards_of
 from veilleur_fleet.store.cameras import HEALTH_KEPT_MS
-from veilleur_fleet.store.database import Database, open_database
+from veilleur_fleet.store.database import Database
 from veilleur_fleet.store.documents import document_of
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.outgoing import Outgoings
@@ -40,6 +40,7 @@ from veilleur_fleet.web.app import web_app
 from veilleur_fleet.web.languages import languages_of
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.pages import Painter, Place
+from veilleur_fleet.where import name_of, open_when_free, where_of
 
 TIDY_EVERY_S: Final = 3600.0
 DOOR_QUESTIONS_MAX: Final = 256
@@ -61,9 +62,10 @@ class Fleet:
         self._writer = Writer(Ledger(database.writer))
         self._ingest = Ingest(
             address,
-            f"veilleur-fleet-{database.fleet_id}",
+            name_of(database),
+            shards=database.shards,
             writer=self._writer,
-            teller=Teller(Outgoings(database.readers), self._writer, clock, metrics),
+            teller=Teller(Outgoings(database.readers, database.shards), self._writer, clock, metrics),
             clock=clock,
             metrics=metrics,
             committed=self._committed,
@@ -198,8 +200,10 @@ def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], Non
     root = root_of(settings.root_path)
     BrokerAddress.parse(settings.broker.get_secret_value())
     languages_of(settings.timezone)
+    where = settings.data if settings.database is None else where_of(settings.database.get_secret_value())
+    shards = shards_of(settings.shards)
     with contextlib.ExitStack() as opened:
-        database = opened.enter_context(open_database(settings.data, clock))
+        database = opened.enter_context(open_when_free(where, clock, shards, standby=settings.standby))
         check_access(settings.access, address, Accounts(database.readers, database.desk, clock))
         listening = opened.enter_context(listen(address, "--listen"))
         knocking = None if door is None else opened.enter_context(listen(door, "--door"))
@@ -207,7 +211,19 @@ def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], Non
         urls = (url_of(listening, root), None if knocking is None else url_of(knocking, scheme=scheme))
         identity = identity_of(settings, database.desk, database.readers, clock)
         fleet = Fleet(settings, database, clock, identity)
-        asyncio.run(fleet.run(listening, knocking, lambda: ready(*urls)))
+        try:
+            asyncio.run(fleet.run(listening, knocking, lambda: ready(*urls)))
+        except BaseExceptionGroup as group:
+            raise _taken_in(group) or group from None
+
+
+def _taken_in(group: BaseExceptionGroup[BaseException]) -> ShardTakenError | None:
+    """Return what a session that was lost, and whose shards somebody else has now, ended us with."""
+    for error in group.exceptions:
+        found = _taken_in(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, ShardTakenError):
+            return found
+    return None
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ _EXAMPLES = """
   veilleur-fleet run
   veilleur-fleet run --data /var/lib/veilleur --broker mqtt://127.0.0.1:1883 --listen 127.0.0.1:8080
   veilleur-fleet run --data /var/lib/veilleur --door 127.0.0.1:8081
+  veilleur-fleet run --database postgresql://fleet@db.example/fleet --shards 0-7 --standby
   VEILLEUR_FLEET_BROKER=mqtt://fleet:secret@broker:1883 veilleur-fleet run --listen 127.0.0.1:0
 """
 
@@ -60,6 +61,16 @@ def run(
     broker: Annotated[
         str | None, typer.Option(help="mqtt://[user:password@]host:port; a password is safer in the environment.")
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="postgresql://[user@]host/database instead; a password belongs in the environment."),
+    ] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="Shards that this worker takes, like 0-7; several need PostgreSQL.")
+    ] = None,
+    standby: Annotated[
+        bool | None, typer.Option("--standby", help="Wait until another worker lets its shards go.")
+    ] = None,
     listen: Annotated[str | None, typer.Option(help="host:port of the page; port 0 takes one that is free.")] = None,
     root_path: Annotated[str | None, typer.Option(help="Path under which a proxy serves the page.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Time zone of the page, like Europe/Paris.")] = None,
@@ -76,6 +87,9 @@ def run(
     """
     said: dict[str, Any] = {
         "data": data,
+        "database": database,
+        "shards": shards,
+        "standby": standby,
         "broker": broker,
         "listen": listen,
         "root_path": root_path,

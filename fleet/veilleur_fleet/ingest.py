@@ -23,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.ids import SHARDS
 from veilleur_contracts.topics import up_filter
 from veilleur_fleet.errors import BrokerRejectedError, PkiRejectedError, SettingsRejectedError, StoreUnavailableError
 from veilleur_fleet.metrics import Alarm, Metrics
@@ -187,6 +188,7 @@ class Ingest:
         address: BrokerAddress,
         identifier: str,
         *,
+        shards: Sequence[int] = tuple(range(SHARDS)),
         writer: Writer,
         teller: Teller,
         clock: Clock,
@@ -199,6 +201,8 @@ class Ingest:
         self.standing = Standing()
         self._address = address
         self._identifier = identifier
+        everything = len(shards) == SHARDS
+        self._filters = [up_filter()] if everything else [up_filter(shard) for shard in shards]
         self._writer = writer
         self._teller = teller
         self._clock = clock
@@ -265,9 +269,10 @@ class Ingest:
             ending.cancel()
 
     async def _subscribe(self, session: _Session) -> None:
-        codes = await session.subscribe(up_filter(), qos=1)
+        codes = await session.subscribe([(wanted, 1) for wanted in self._filters])
         if any((code if isinstance(code, int) else code.value) >= _FAILURE for code in codes):
-            message = f"the broker refuses the fleet's subscription to {up_filter()}: give its account that right"
+            wanted = ", ".join(self._filters)
+            message = f"the broker refuses the fleet's subscription to {wanted}: give its account that right"
             raise BrokerRejectedError(message)
         self._trouble = None
         self.standing.connected = True

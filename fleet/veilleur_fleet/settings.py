@@ -1,6 +1,7 @@
 """What the fleet's programs are told by their environment and command line, checked once."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -9,11 +10,13 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from veilleur_contracts.ids import SHARDS
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.errors import SettingsRejectedError
 
 PORT_MAX: Final = 65_535
 _MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_SHARD_RANGE: Final = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +112,32 @@ def door_of(text: str | None, *, is_tls: bool) -> ListenAddress | None:
     return address
 
 
+def shards_of(text: str) -> tuple[int, ...]:
+    """Read which shards a worker takes, like ``0-7`` or ``0,2,8-15``; rising, each once.
+
+    Raises:
+        SettingsRejectedError: It is no such list, or names a shard that there is not.
+    """
+    found = set[int]()
+    for part in text.split(","):
+        match = _SHARD_RANGE.fullmatch(part.strip())
+        first = int(match[1]) if match else SHARDS
+        last = int(match[2] or first) if match else SHARDS
+        if not first <= last < SHARDS:
+            message = f"the shards {text!r} are not a list of 0 to {SHARDS - 1}: write it like 0-7 or 0,2,8-15"
+            raise SettingsRejectedError(message)
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
+
+
 class Settings(BaseSettings):
     """Everything the fleet is told; each has an environment variable ``VEILLEUR_FLEET_<NAME>``.
 
     Attributes:
-        data: Folder of the database.
+        data: Folder of the SQLite database, when no other is given.
+        database: Address of a PostgreSQL database; the environment is the place for one with a password.
+        shards: Shards that this worker takes, like ``0-7``; several workers need PostgreSQL.
+        standby: Wait until the shards are free, instead of refusing to start.
         broker: ``mqtt://[user:password@]host:port``; the environment is the place for one with a password.
         listen: ``host:port`` of the page.
         root_path: Path under which a reverse proxy serves the page, like ``/veilleur``.
@@ -133,6 +157,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="VEILLEUR_FLEET_", extra="ignore", frozen=True)
 
     data: Path = Path("fleet-data")
+    database: SecretStr | None = None
+    shards: str = f"0-{SHARDS - 1}"
+    standby: bool = False
     broker: SecretStr = SecretStr("mqtt://127.0.0.1:1883")
     listen: str = "127.0.0.1:8080"
     root_path: str = ""

@@ -303,16 +303,22 @@ def start_fleet(tmp_path):
     """Start the fleet as a process; it is ended with the test."""
     started = []
 
-    def start(port: int, *, connected=True, door: str | None = None) -> FleetProcess:
+    def start(port: int, *more: str, connected=True, door: str | None = None, waits=False) -> FleetProcess:
         log = tmp_path / f"fleet-{len(started)}.log"
         command = fleet_command("run", "--data", tmp_path / "data", "--broker", f"mqtt://127.0.0.1:{port}")
-        command += [] if door is None else ["--door", door]
+        command += [*more, *([] if door is None else ["--door", door])]
         with log.open("w") as stderr:
             process = subprocess.Popen(
                 [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=stderr, text=True
             )
         fleet = FleetProcess(process, "", log)
         started.append(fleet)
+        if not waits:
+            ready(fleet, connected=connected, door=door)
+        return fleet
+
+    def ready(fleet: FleetProcess, *, connected=True, door: str | None = None) -> None:
+        process, log = fleet.process, fleet.log
         assert select.select([process.stdout], [], [], DEADLINE_S)[0], "the fleet does not get ready"
         line = process.stdout.readline()
         assert line.startswith("veilleur-fleet ready: http://127.0.0.1:"), log.read_text()
@@ -323,8 +329,8 @@ def start_fleet(tmp_path):
         while connected and "broker.connected" not in log.read_text():
             assert time.monotonic() < end, "the fleet does not reach the broker"
             time.sleep(0.01)
-        return fleet
 
+    start.ready = ready
     yield start
     for fleet in started:
         fleet.end(signal.SIGKILL)

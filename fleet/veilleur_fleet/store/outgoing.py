@@ -1,5 +1,6 @@
 """What consumers have not been told yet: records after the published mark, with the topic each belongs on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from veilleur_contracts.codec import decode_record, encode
+from veilleur_contracts.ids import SHARDS
 from veilleur_contracts.messages import AnyRecord, Context, Published, class_of_stream
 from veilleur_contracts.topics import out_technical_topic, out_topic
 from veilleur_fleet.store.cameras import as_context
@@ -39,13 +41,16 @@ class Outgoing:
 class Outgoings:
     """Reads what is to be published. Keeps ``_CONTEXTS_KEPT`` Contexts in mind."""
 
-    def __init__(self, readers: sa.Engine) -> None:
+    def __init__(self, readers: sa.Engine, only: Sequence[int] = tuple(range(SHARDS))) -> None:
         self._readers = readers
+        self._only = tuple(only)
         self._contexts: dict[tuple[int, int], Context] = {}
 
     def behind(self) -> list[tuple[int, int]]:
-        """Return ``(shard, published)`` of each shard with something to publish."""
-        query = sa.select(shards.c.shard, shards.c.published).where(shards.c.published < shards.c.last)
+        """Return ``(shard, published)`` of each of our shards with something to publish."""
+        query = sa.select(shards.c.shard, shards.c.published).where(
+            shards.c.published < shards.c.last, shards.c.shard.in_(self._only)
+        )
         with self._readers.connect() as connection:
             return [(row.shard, row.published) for row in connection.execute(query.order_by(shards.c.shard))]
 
