@@ -1,11 +1,13 @@
 """A fleet's authority, certificates for everybody, and a real Mosquitto with the configuration that is generated."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +32,7 @@ from veilleur_fleet.store.database import open_database
 HOST = "127.0.0.1"
 DEADLINE_S = 20.0
 PASSPHRASE = "a passphrase of the tests"  # noqa: S105 - of tests
+FLEET = Path(sys.executable).with_name("veilleur-fleet")
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 needs_mosquitto = pytest.mark.skipif(
     MOSQUITTO is None, reason="Mosquitto is not installed: what it lets in is not tried"
@@ -55,6 +58,7 @@ class World:
     clock: Clock = field(default_factory=SystemClock)
     port: int = field(default_factory=free_port)
     open_port: int = field(default_factory=free_port)
+    door_port: int = field(default_factory=free_port)
 
     @property
     def data(self) -> Path:
@@ -143,9 +147,51 @@ class World:
         """A client of the open listener, which may everything."""
         return Client(HOST, self.open_port, protocol=aiomqtt.ProtocolVersion.V5, timeout=DEADLINE_S)
 
+    def surroundings(self, **more: str) -> dict[str, str]:
+        return {
+            "VEILLEUR_FLEET_CA_PASSPHRASE_FILE": str(self.passphrase_file),
+            "VEILLEUR_FLEET_BROKER_FILES": str(self.broker_folder),
+            "VEILLEUR_FLEET_DOOR_NAMES": f"{HOST},localhost",
+            **more,
+        }
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [FLEET, *arguments, "--data", self.data],
+            env=self.surroundings(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def fleet(self, **more: str) -> subprocess.Popen:
+        """Start ``veilleur-fleet run`` on this world's data, keeping the broker's folder, with a door."""
+        options = ["--data", self.data, "--broker", f"mqtts://{HOST}:{self.port}", "--listen", f"{HOST}:0"]
+        options += ["--door", f"{HOST}:{self.door_port}"]
+        with (self.folder / "fleet.log").open("ab") as log:
+            return subprocess.Popen([FLEET, "run", *options], stdout=log, stderr=log, env=self.surroundings(**more))
+
+    def fleet_said(self, event: str) -> int:
+        lines = (self.folder / "fleet.log").read_text().splitlines()
+        return sum(json.loads(line).get("event") == event for line in lines if line.startswith("{"))
+
+    @contextmanager
+    def running_fleet(self, **more: str) -> Iterator[subprocess.Popen]:
+        """Run the fleet until it serves its door; the database belongs to it meanwhile."""
+        self.close()
+        process = self.fleet(**more)
+        try:
+            wait_until(lambda: listens(self.door_port) or process.poll() is not None, "the door", 2 * DEADLINE_S)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE_S) == 0, (self.folder / "fleet.log").read_text()
+
     def close(self) -> None:
         if "database" in self.__dict__:
             self.database.close()
+            for name in ("database", "pki", "files"):
+                self.__dict__.pop(name, None)
 
 
 class Client(aiomqtt.Client):

@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -75,7 +74,12 @@ class Plan:
 
     def hosts(self) -> dict[str, tuple[str, int]]:
         """Return, for each camera on a network, the name and port it is reached at."""
-        return hosts_of(self.site.camera)
+        found = {}
+        for camera in self.site.camera:
+            if "://" in camera.source:
+                url = urlsplit(camera.source)
+                found[camera.id] = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
+        return found
 
     def eye_reach(self) -> Reach:
         """Return what the eye may touch; it never grows while the eye runs, so a camera on a new port restarts it."""
@@ -197,16 +201,6 @@ def check_site_runs(
     if settings.secrets is not None:
         check_private(settings.secrets, "the file of secrets")
     return budgets
-
-
-def hosts_of(cameras: Sequence[Camera]) -> dict[str, tuple[str, int]]:
-    """Return, for each camera on a network, the name and port it is reached at."""
-    found = {}
-    for camera in cameras:
-        if "://" in camera.source:
-            url = urlsplit(camera.source)
-            found[camera.id] = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
-    return found
 
 
 def check_private(path: Path, what: str) -> None:

@@ -14,19 +14,22 @@ from typing import Final
 
 import sqlalchemy as sa
 import structlog
+from starlette.types import ASGIApp
 
 from veilleur_contracts.clock import Clock
 from veilleur_fleet.access.accounts import Accounts
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.porter import Entrance
+from veilleur_fleet.door.admitting import Admitting
 from veilleur_fleet.door.app import door_app
 from veilleur_fleet.door.documents import Library, document_routes
+from veilleur_fleet.door.enrolling import enrolment_routes
 from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError, StoreUnavailableError
 from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.serving import Server, listen, url_of
-from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, door_of, shards_of
+from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, broker_for_boxes, door_of, shards_of
 from veilleur_fleet.store.cameras import HEALTH_KEPT_MS
 from veilleur_fleet.store.database import Database
 from veilleur_fleet.store.documents import document_of
@@ -83,7 +86,7 @@ class Fleet:
             place=place,
             connected=lambda: standing.connected,
         )
-        self._door = door_app(document_routes(library_of(database.readers)))
+        self._door = door_for(identity, database.readers, broker_for_boxes(settings), clock)
         entrance = Entrance(Accounts(database.readers, database.desk, clock), settings.access)
         health = health_of(database.readers, standing)
         self._app = web_app(painter, database.readers, metrics, health, entrance)
@@ -162,6 +165,16 @@ def root_of(path: str) -> str:
     return "".join(f"/{part}" for part in parts)
 
 
+def door_for(identity: Identity, readers: sa.Engine, broker: str, clock: Clock) -> ASGIApp:
+    """Return the door: open on this machine alone while there is no authority, and else for boxes it knows."""
+    routes = document_routes(library_of(readers))
+    if identity.pki is None:
+        return door_app(routes)
+    register = identity.pki.register
+    door = door_app([*routes, *enrolment_routes(identity.pki, broker, clock)])
+    return Admitting(door, lambda serial: register.holder_of(serial, clock.now_ms()))
+
+
 def library_of(readers: sa.Engine) -> Library:
     """Return what finds a document by the SHA-256 of its bytes."""
 
@@ -209,7 +222,7 @@ def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], Non
         knocking = None if door is None else opened.enter_context(listen(door, "--door"))
         scheme = "https" if is_tls else "http"
         urls = (url_of(listening, root), None if knocking is None else url_of(knocking, scheme=scheme))
-        identity = identity_of(settings, database.desk, database.readers, clock)
+        identity = identity_of(settings, database, clock)
         fleet = Fleet(settings, database, clock, identity)
         try:
             asyncio.run(fleet.run(listening, knocking, lambda: ready(*urls)))

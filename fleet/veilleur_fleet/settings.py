@@ -173,3 +173,13 @@ class Settings(BaseSettings):
     broker_cert: Path | None = None
     broker_key: Path | None = None
     access: Access = Access.AUTO
+
+
+def broker_for_boxes(settings: Settings) -> str:
+    """Return where boxes are told to speak.
+
+    Raises:
+        SettingsRejectedError: It is no address.
+    """
+    given = settings.broker_for_boxes or settings.broker.get_secret_value()
+    return str(BrokerAddress.parse(given))

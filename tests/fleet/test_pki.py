@@ -1,8 +1,6 @@
 """The authority and its register: what is issued to whom, once, and what is taken back."""
 
 import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,12 +9,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
+from typer.testing import CliRunner, Result
 
 from fleet_builders import HandClock
 from pki_builders import PASSPHRASE, World, agglo_box, consumers, fleet, ville_box
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.enrolment import RENEW_AFTER, Refusal, Token, write_fingerprint
 from veilleur_contracts.rights import Role, holder_of
+from veilleur_fleet.cli import cli
 from veilleur_fleet.errors import EnrolmentRefusedError, PkiRejectedError
 from veilleur_fleet.keys import KeyRejectedError
 from veilleur_fleet.pki.authority import CRL_LIFE, LIFE, load_authority, make_authority
@@ -247,34 +247,31 @@ def test_the_broker_s_files_in_the_repository_are_those_that_are_made(name) -> N
     assert os.access(path, os.X_OK) == (name == "run.sh")
 
 
-@pytest.mark.processes
-def test_the_commands_say_what_they_do_and_refuse_in_one_sentence(tmp_path) -> None:
+def test_the_commands_say_what_they_do_and_refuse_in_one_sentence(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     passphrase = tmp_path / "passphrase"
     passphrase.touch(mode=0o600)
     passphrase.write_text(PASSPHRASE)
+    runner = CliRunner(env={"VEILLEUR_FLEET_CA_PASSPHRASE_FILE": str(passphrase), "VEILLEUR_FLEET_DATA": "data"})
 
-    def command(*arguments: str) -> subprocess.CompletedProcess:
-        program = Path(sys.executable).with_name("veilleur-fleet")
-        surroundings = {"VEILLEUR_FLEET_CA_PASSPHRASE_FILE": str(passphrase), "VEILLEUR_FLEET_DATA": "data"}
-        return subprocess.run(
-            [program, *arguments], cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=False
-        )
+    def command(*arguments: str) -> Result:
+        return runner.invoke(cli, arguments)
 
     early = command("pki", "token", "gare-01", "--controller", "ville")
-    assert (early.returncode, early.stderr) == (
+    assert (early.exit_code, early.stderr) == (
         1,
         "veilleur-fleet: there is no authority in data/pki: make one with veilleur-fleet pki init\n",
     )
     fingerprint = command("pki", "init").stdout.split()[-1]
     token = Token.read(command("pki", "token", "gare-01", "--controller", "ville").stdout)
     assert write_fingerprint(token.ca_sha256) == fingerprint
-    assert command("pki", "issue", "portal", "--role", "consumer-statistics", "--out", "portal.pem").returncode == 0
+    assert command("pki", "issue", "portal", "--role", "consumer-statistics", "--out", "portal.pem").exit_code == 0
     assert (tmp_path / "portal.pem").stat().st_mode & 0o777 == 0o600
-    assert command("broker", "config", "--out", "broker", "--name", "localhost").returncode == 0
-    assert command("pki", "revoke", "consumer-statistics.portal").returncode == 0
+    assert command("broker", "config", "--out", "broker", "--name", "localhost").exit_code == 0
+    assert command("pki", "revoke", "consumer-statistics.portal").exit_code == 0
     assert command("pki", "crl", "--out", "crl.pem").stdout == "crl.pem: 1 revoked\n"
     listed = command("pki", "list").stdout
     assert "consumer-statistics.portal\tconsumer-statistics\tevery\trevoked" in listed
     assert command("pki", "list", "--json").stdout.count("\n") == 2
-    assert command("pki", "issue", "gare-09", "--role", "box", "--out", "x.pem").returncode == 1
+    assert command("pki", "issue", "gare-09", "--role", "box", "--out", "x.pem").exit_code == 1
     assert command("pki", "token", "Gare", "--controller", "ville").stderr.startswith("veilleur-fleet: names are")

@@ -2,16 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
 
 import aiomqtt
 import pytest
@@ -204,38 +200,6 @@ async def test_taking_the_place_of_a_box_ends_its_connection(world) -> None:
         await asyncio.to_thread(take_place, HOST, world.port, ville_box.name, world.pki.evicting(ville_box), pem)
 
 
-def surroundings(world: World) -> dict[str, str]:
-    return {
-        "VEILLEUR_FLEET_CA_PASSPHRASE_FILE": str(world.passphrase_file),
-        "VEILLEUR_FLEET_BROKER_FILES": str(world.broker_folder),
-    }
-
-
-def commands(world: World, *arguments: str) -> subprocess.CompletedProcess:
-    program = Path(sys.executable).with_name("veilleur-fleet")
-    return subprocess.run(
-        [program, *arguments, "--data", world.data],
-        env=surroundings(world),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def fleet_beside(world: World) -> subprocess.Popen:
-    """Start ``veilleur-fleet run`` on the world's data, keeping the broker's folder."""
-    program = Path(sys.executable).with_name("veilleur-fleet")
-    log = (world.folder / "fleet.log").open("wb")
-    options = ["--data", world.data, "--broker", f"mqtts://{HOST}:{world.port}", "--listen", f"{HOST}:0"]
-    with log:
-        return subprocess.Popen([program, "run", *options], stdout=log, stderr=log, env=surroundings(world))
-
-
-def fleet_said(world: World, event: str) -> bool:
-    lines = (world.folder / "fleet.log").read_text().splitlines()
-    return any(json.loads(line).get("event") == event for line in lines if line.startswith("{"))
-
-
 def still_in(session: socket.socket) -> bool:
     """Tell whether a raw MQTT connection stands, by a ping."""
     try:
@@ -273,14 +237,14 @@ def test_a_revoked_box_is_out_within_a_minute_and_stays_out(world) -> None:
     world.lay_out()
     world.close()
     with world.broker():
-        process = fleet_beside(world)
+        process = world.fleet()
         try:
-            build.wait_until(lambda: fleet_said(world, "broker.connected"), "the fleet at the broker", 40)
+            build.wait_until(lambda: world.fleet_said("broker.connected"), "the fleet at the broker", 40)
             box = enter(world, context)
             assert box is not None
             assert still_in(box)
             began = time.monotonic()
-            done = commands(world, "pki", "revoke", ville_box.name)
+            done = world.command("pki", "revoke", ville_box.name)
             assert (done.returncode, done.stderr) == (0, "")
             build.wait_until(lambda: not still_in(box), "the end of the revoked box's connection", 60)
             assert time.monotonic() - began < 60
@@ -304,7 +268,7 @@ async def test_a_box_of_yesterday_whose_certificate_ended_loses_its_connection(w
     world.close()
     with world.broker():
         async with world.client(made.pem + key_pem_of(key)) as box:
-            process = fleet_beside(world)
+            process = world.fleet()
             try:
                 with pytest.raises(aiomqtt.MqttError):
                     await cut_off(box)

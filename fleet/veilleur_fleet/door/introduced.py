@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-ASK_WITHIN_S: Final = 15.0
+ASK_WITHIN_S: Final = 10.0
 CONNECTION_S: Final = 300.0
 
 

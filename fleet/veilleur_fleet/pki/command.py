@@ -18,6 +18,7 @@ from veilleur_contracts.clock import SystemClock, datetime_of
 from veilleur_contracts.enrolment import write_fingerprint
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.rights import Role, holder_of
+from veilleur_fleet.access.command import by_server
 from veilleur_fleet.errors import StoreRejectedError
 from veilleur_fleet.keys import read_passphrase
 from veilleur_fleet.pki.authority import CA_NAME, fingerprint_of, load_authority, load_ca, make_authority
@@ -26,6 +27,7 @@ from veilleur_fleet.pki.mosquitto import PORT, configuration
 from veilleur_fleet.pki.register import Listed, Register
 from veilleur_fleet.pki.service import Pki
 from veilleur_fleet.store.database import open_database, open_desk
+from veilleur_fleet.where import where_of
 
 PKI_FOLDER: Final = "pki"
 _INIT: Final = """
@@ -75,7 +77,13 @@ pki_app: Final = typer.Typer(
 )
 broker_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Write the broker's configuration.")
 
-Data = Annotated[Path, typer.Option(envvar="VEILLEUR_FLEET_DATA", help="Folder of the database.")]
+Data = Annotated[Path, typer.Option(envvar="VEILLEUR_FLEET_DATA", help="Folder of the authority and the database.")]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database", envvar="VEILLEUR_FLEET_DATABASE", help="postgresql://…, where the database is not in the folder."
+    ),
+]
 Passphrase = Annotated[
     Path | None,
     typer.Option(
@@ -88,12 +96,12 @@ Name = Annotated[str, typer.Argument(help="The box.")]
 
 
 @pki_app.command(epilog=_INIT)
-def init(data: Data, passphrase_file: Passphrase = None) -> None:
+def init(data: Data, database: Database = None, passphrase_file: Passphrase = None) -> None:
     """Make the authority of this fleet, once."""
     clock = SystemClock()
     with _told():
         passphrase = _passphrase(passphrase_file, confirm=True)
-        with _opened(data, make=True) as desk, desk.connect() as connection:
+        with _opened(data, database, make=True) as desk, desk.connect() as connection:
             fleet_id = str(connection.exec_driver_sql("SELECT fleet_id FROM fleet").scalar_one())
         authority = make_authority(data / PKI_FOLDER, passphrase, clock, fleet_id)
     typer.echo(f"authority made in {data / PKI_FOLDER}, fingerprint {write_fingerprint(authority.sha256)}")
@@ -105,22 +113,27 @@ def token(
     controller: Annotated[str, typer.Option(help="Who answers for its cameras; never changed afterwards.")],
     data: Data,
     hours: Annotated[int, typer.Option(min=1, max=24 * 30, help="How long it is good.")] = 24,
+    *,
+    database: Database = None,
     passphrase_file: Passphrase = None,
 ) -> None:
     """Print a one-time token with which one box enrols."""
-    with _told(), _pki(data, passphrase_file) as pki:
-        made = pki.invite(holder_of(Role.BOX, box, controller), timedelta(hours=hours))
+    with _told(), _pki(data, database, passphrase_file) as pki:
+        made = pki.invite(holder_of(Role.BOX, box, controller), timedelta(hours=hours), by_server())
     typer.echo(made.write())
 
 
 @pki_app.command("list")
 def listed(
-    data: Data, *, as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each line.")] = False
+    data: Data,
+    *,
+    database: Database = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each line.")] = False,
 ) -> None:
     """Say who has a certificate, until when, and who was invited."""
     with _told():
         fingerprint = write_fingerprint(fingerprint_of(load_ca(data / PKI_FOLDER)))
-        with _opened(data) as desk:
+        with _opened(data, database) as desk:
             everybody = Register(desk).listed(SystemClock().now_ms())
     for one in everybody:
         typer.echo(_as_json(one) if as_json else _line_of(one))
@@ -129,10 +142,14 @@ def listed(
 
 
 @pki_app.command(epilog=_REVOKE)
-def revoke(name: Annotated[str, typer.Argument(help="The box, or another name that list shows.")], data: Data) -> None:
+def revoke(
+    name: Annotated[str, typer.Argument(help="The box, or another name that list shows.")],
+    data: Data,
+    database: Database = None,
+) -> None:
     """Take back every certificate and token of a box, or of somebody else."""
-    with _told(), _opened(data) as desk:
-        many = Register(desk).revoke(name, SystemClock().now_ms())
+    with _told(), _opened(data, database) as desk:
+        many = Register(desk).revoke(name, SystemClock().now_ms(), by_server())
     typer.echo(f"{many} certificate(s) of {name} revoked; a running fleet sees it out within a minute")
 
 
@@ -145,14 +162,15 @@ def issue(
     *,
     controller: Annotated[str | None, typer.Option(help="Whose boxes it hears of; all, when not given.")] = None,
     days: Annotated[int, typer.Option(min=1, max=400, help="How long it is good.")] = 30,
+    database: Database = None,
     passphrase_file: Passphrase = None,
 ) -> None:
     """Give a consumer, or a fleet's program on another machine, its certificate."""
-    with _told(), _pki(data, passphrase_file) as pki:
+    with _told(), _pki(data, database, passphrase_file) as pki:
         if role is Role.BOX:
             _fail("a box makes its own key: give it a token")
         holder = holder_of(role, name, controller)
-        made, key = pki.issue(holder, timedelta(days=days))
+        made, key = pki.issue(holder, timedelta(days=days), by_server())
         write_file(out, (made.pem + key).encode(), 0o600)
     typer.echo(
         f"{holder.name}: {out}, good until {_date(made.expires_ms)}; the broker is known by {data}/pki/{CA_NAME}"
@@ -161,10 +179,13 @@ def issue(
 
 @pki_app.command()
 def crl(
-    out: Annotated[Path, typer.Option(help="File to write.")], data: Data, passphrase_file: Passphrase = None
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    data: Data,
+    database: Database = None,
+    passphrase_file: Passphrase = None,
 ) -> None:
     """Write the revocation list, for a broker whose folder the fleet does not keep."""
-    with _told(), _pki(data, passphrase_file) as pki:
+    with _told(), _pki(data, database, passphrase_file) as pki:
         write_file(out, pki.crl(), 0o644)
         many = len(pki.register.revoked(SystemClock().now_ms()))
     typer.echo(f"{out}: {many} revoked")
@@ -179,32 +200,34 @@ def config(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="TCP port.")] = PORT,
     bind: Annotated[str, typer.Option(help="Address to listen on; all, when not given.")] = "",
     files: Annotated[str | None, typer.Option(help="Where the broker sees the folder, if elsewhere.")] = None,
+    database: Database = None,
     passphrase_file: Passphrase = None,
 ) -> None:
     """Write Mosquitto's configuration, certificate, access list and revocation list."""
-    with _told(), _pki(data, passphrase_file) as pki:
+    with _told(), _pki(data, database, passphrase_file) as pki:
         text = configuration(files or str(out.resolve()), port, bind)
         BrokerFiles(out, pki, SystemClock()).lay_out(text, name)
     typer.echo(f"{out} written; run it with {out}/run.sh {out}/mosquitto.conf")
 
 
 @contextmanager
-def _pki(data: Path, passphrase_file: Path | None) -> Iterator[Pki]:
+def _pki(data: Path, database: str | None, passphrase_file: Path | None) -> Iterator[Pki]:
     load_ca(data / PKI_FOLDER)  # before anything is asked
     authority = load_authority(data / PKI_FOLDER, _passphrase(passphrase_file))
-    with _opened(data) as desk:
+    with _opened(data, database) as desk:
         yield Pki(authority, Register(desk), SystemClock())
 
 
 @contextmanager
-def _opened(data: Path, *, make: bool = False) -> Iterator[sa.Engine]:
+def _opened(data: Path, database: str | None, *, make: bool = False) -> Iterator[sa.Engine]:
+    where = data if database is None else where_of(database)
     try:
-        desk = open_desk(data)
+        desk = open_desk(where)
     except StoreRejectedError:
         if not make:
             raise
-        open_database(data, SystemClock()).close()
-        desk = open_desk(data)
+        open_database(where, SystemClock()).close()
+        desk = open_desk(where)
     try:
         yield desk
     finally:

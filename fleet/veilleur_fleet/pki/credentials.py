@@ -18,7 +18,7 @@ from veilleur_fleet.pki.authority import key_pem_of, new_key, pem_of, serial_tex
 from veilleur_fleet.pki.files import is_due, names_of, write_file
 from veilleur_fleet.pki.service import Pki
 
-FLEET_FILE: Final = "fleet.pem"
+FLEET_FILE: Final = "fleet-{}.pem"
 DOOR_FILE: Final = "door.pem"
 
 
@@ -69,7 +69,7 @@ class OwnCredentials:
 
     def __init__(self, pki: Pki, folder: Path, clock: Clock, name: str = "main") -> None:
         self._pki = pki
-        self._path = folder / FLEET_FILE
+        self._path = folder / FLEET_FILE.format(name)
         self._clock = clock
         self.holder = holder_of(Role.FLEET, name, None)
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from veilleur_contracts.enrolment import Refusal
 from veilleur_contracts.rights import Holder, Role
+from veilleur_fleet.access.actions import By, note
 from veilleur_fleet.errors import EnrolmentRefusedError, PkiRejectedError
 from veilleur_fleet.store.tables import boxes, certificates, enrolments, identities
 
@@ -67,6 +68,8 @@ class Listed:
 
 
 Sign = Callable[[Holder], Certified]
+FLEET: Final = By("fleet", "server")
+"""Who issues what the fleet needs itself."""
 
 
 class Register:
@@ -81,7 +84,7 @@ class Register:
         self._desk = desk
         self._readers = readers or desk
 
-    def invite(self, holder: Holder, digest: str, now_ms: int, expires_ms: int) -> None:
+    def invite(self, holder: Holder, digest: str, now_ms: int, expires_ms: int, by: By = FLEET) -> None:
         """Keep the digest of a new token for ``holder``; older tokens of his that were not used are withdrawn.
 
         Raises:
@@ -90,6 +93,7 @@ class Register:
         with self._desk.begin() as transaction:
             self._settle(transaction, holder, now_ms)
             _withdraw(transaction, holder.name, now_ms)
+            note(transaction, now_ms, by, "box.invited", {"name": holder.name, "controller": holder.controller})
             transaction.execute(
                 sa.insert(enrolments).values(digest=digest, name=holder.name, created_ms=now_ms, expires_ms=expires_ms)
             )
@@ -116,9 +120,9 @@ class Register:
                 if row.key_digest != key_digest or again is None:
                     raise EnrolmentRefusedError(Refusal.TOKEN_USED)
                 return holder, again
-            transaction.execute(
-                sa.update(enrolments).where(enrolments.c.digest == digest).values(used_ms=now_ms, key_digest=key_digest)
-            )
+            use = sa.update(enrolments).where(enrolments.c.digest == digest, enrolments.c.used_ms.is_(None))
+            if transaction.execute(use.values(used_ms=now_ms, key_digest=key_digest)).rowcount != 1:
+                raise EnrolmentRefusedError(Refusal.TOKEN_USED)
             return holder, _keep(transaction, holder, sign)
 
     def renew(self, serial: str, key_digest: str, now_ms: int, sign: Sign) -> tuple[Holder, Certified]:
@@ -138,7 +142,7 @@ class Register:
                 raise EnrolmentRefusedError(Refusal.TOO_MANY)
             return holder, _keep(transaction, holder, sign)
 
-    def issue(self, holder: Holder, now_ms: int, sign: Sign) -> Certified:
+    def issue(self, holder: Holder, now_ms: int, sign: Sign, by: By = FLEET) -> Certified:
         """Keep a certificate that was asked for on the fleet's own machine.
 
         Raises:
@@ -146,9 +150,11 @@ class Register:
         """
         with self._desk.begin() as transaction:
             self._settle(transaction, holder, now_ms)
-            return _keep(transaction, holder, sign)
+            made = _keep(transaction, holder, sign)
+            note(transaction, now_ms, by, "certificate.issued", {"name": holder.name, "serial": made.serial})
+            return made
 
-    def revoke(self, name: str, now_ms: int) -> int:
+    def revoke(self, name: str, now_ms: int, by: By = FLEET) -> int:
         """Revoke every certificate of ``name`` that is good, and withdraw its tokens; return how many certificates.
 
         Raises:
@@ -160,9 +166,10 @@ class Register:
                 message = f"nobody is called {name}: veilleur-fleet pki list says who is"
                 raise PkiRejectedError(message)
             _withdraw(transaction, name, now_ms)
-            return transaction.execute(
-                sa.update(certificates).where(certificates.c.name == name, *_good(now_ms)).values(revoked_ms=now_ms)
-            ).rowcount
+            good = sa.update(certificates).where(certificates.c.name == name, *_good(now_ms))
+            many = transaction.execute(good.values(revoked_ms=now_ms)).rowcount
+            note(transaction, now_ms, by, "certificate.revoked", {"name": name, "certificates": many})
+            return many
 
     def holder_of(self, serial: str, now_ms: int) -> Holder:
         """Return who holds the certificate ``serial``.

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from veilleur_contracts.clock import Clock, datetime_of
 from veilleur_contracts.enrolment import EnrolmentRejectedError, Refusal, Token
 from veilleur_contracts.rights import Holder, Role
+from veilleur_fleet.access.actions import By
 from veilleur_fleet.errors import EnrolmentRefusedError, PkiRejectedError
 from veilleur_fleet.pki.authority import (
     LIFE,
@@ -23,7 +24,7 @@ from veilleur_fleet.pki.authority import (
     pem_of,
     serial_text,
 )
-from veilleur_fleet.pki.register import Certified, Register
+from veilleur_fleet.pki.register import FLEET, Certified, Register
 
 EVICTION_LIFE: Final = timedelta(minutes=5)
 
@@ -44,7 +45,7 @@ class Pki:
         self._clock = clock
         self._life = life
 
-    def invite(self, holder: Holder, life: timedelta) -> Token:
+    def invite(self, holder: Holder, life: timedelta, by: By = FLEET) -> Token:
         """Return a new one-time token for ``holder``; the register keeps only its digest.
 
         Raises:
@@ -54,7 +55,7 @@ class Pki:
             message = "only boxes enrol with a token; give others a certificate with veilleur-fleet pki issue"
             raise PkiRejectedError(message)
         token, now_ms = Token.make(self.authority.sha256), self._clock.now_ms()
-        self.register.invite(holder, token.digest, now_ms, now_ms + round(life.total_seconds() * 1000))
+        self.register.invite(holder, token.digest, now_ms, now_ms + round(life.total_seconds() * 1000), by)
         return token
 
     def enrol(self, token: str, csr: str) -> tuple[Holder, Certified]:
@@ -79,14 +80,14 @@ class Pki:
         key = _key_of(csr)
         return self.register.renew(serial, key_digest_of(key), self._clock.now_ms(), lambda of: self._sign(of, key))
 
-    def issue(self, holder: Holder, life: timedelta = LIFE) -> tuple[Certified, str]:
+    def issue(self, holder: Holder, life: timedelta = LIFE, by: By = FLEET) -> tuple[Certified, str]:
         """Return a certificate and its private key (PEM) for a program on the fleet's side.
 
         Raises:
             PkiRejectedError: The name is another's.
         """
         key = new_key()
-        made = self.register.issue(holder, self._clock.now_ms(), lambda of: self._sign(of, key.public_key(), life))
+        made = self.register.issue(holder, self._clock.now_ms(), lambda of: self._sign(of, key.public_key(), life), by)
         return made, key_pem_of(key)
 
     def evicting(self, holder: Holder) -> str:

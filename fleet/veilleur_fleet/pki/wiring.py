@@ -4,6 +4,7 @@ data/pki + passphrase ──▶ Pki ──▶ credentials at the broker · guard
 """
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.ids import SHARDS
 from veilleur_contracts.rights import Holder
 from veilleur_fleet.errors import SettingsRejectedError, StoreUnavailableError
 from veilleur_fleet.keys import read_passphrase
@@ -23,6 +25,7 @@ from veilleur_fleet.pki.guard import Guard
 from veilleur_fleet.pki.register import Register
 from veilleur_fleet.pki.service import Pki
 from veilleur_fleet.settings import BrokerAddress, Settings
+from veilleur_fleet.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Identity:
             raise StoreUnavailableError(f"certificates are not tidied: {type(error).__name__}") from None
 
 
-def identity_of(settings: Settings, desk: sa.Engine, readers: sa.Engine, clock: Clock) -> Identity:
+def identity_of(settings: Settings, database: Database, clock: Clock) -> Identity:
     """Build what the settings ask for.
 
     Raises:
@@ -65,8 +68,8 @@ def identity_of(settings: Settings, desk: sa.Engine, readers: sa.Engine, clock: 
         KeyRejectedError: Its passphrase cannot be read.
     """
     address = BrokerAddress.parse(settings.broker.get_secret_value())
-    pki = _pki_of(settings, Register(desk, readers), clock)
-    credentials = _credentials_of(settings, address, pki, clock)
+    pki = _pki_of(settings, Register(database.desk, database.readers), clock)
+    credentials = _credentials_of(settings, address, pki, clock, worker_name(database.shards))
     if pki is None:
         return Identity(credentials=credentials)
     files = None if settings.broker_files is None else BrokerFiles(settings.broker_files, pki, clock)
@@ -95,7 +98,16 @@ def _pki_of(settings: Settings, register: Register, clock: Clock) -> Pki | None:
     return Pki(authority, register, clock)
 
 
-def _credentials_of(settings: Settings, address: BrokerAddress, pki: Pki | None, clock: Clock) -> Credentials | None:
+def worker_name(shards: Sequence[int]) -> str:
+    """Return what a worker goes by at the broker, where each name has one connection: ``main`` when it takes all."""
+    if len(shards) == SHARDS:
+        return "main"
+    return f"shards-{sum(1 << shard for shard in shards):04x}"
+
+
+def _credentials_of(
+    settings: Settings, address: BrokerAddress, pki: Pki | None, clock: Clock, name: str
+) -> Credentials | None:
     if not address.is_tls:
         return None
     if settings.broker_ca is not None:
@@ -106,7 +118,7 @@ def _credentials_of(settings: Settings, address: BrokerAddress, pki: Pki | None,
             "VEILLEUR_FLEET_CA_PASSPHRASE_FILE, or give VEILLEUR_FLEET_BROKER_CA, _CERT and _KEY"
         )
         raise SettingsRejectedError(message)
-    return OwnCredentials(pki, settings.data / PKI_FOLDER, clock)
+    return OwnCredentials(pki, settings.data / PKI_FOLDER, clock, name)
 
 
 def _evict(pki: Pki, address: BrokerAddress, holder: Holder) -> None:
