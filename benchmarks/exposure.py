@@ -56,11 +56,19 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known of a clip; frames are numbered at its own rate."""
+    """What is known of a clip; frames are numbered at its own rate.
+
+    Attributes:
+        fps: That rate.
+        things: What the judge takes for somebody and is not.
+        looked: What was seen by eye.
+        found: What the judge found in originals: it looks at each once, however often the clip is redacted.
+    """
 
     fps: float
     things: tuple[Thing, ...]
     looked: dict[int, Look]
+    found: dict[int, Detections] = field(default_factory=dict)
 
     def number_of(self, at_ms: int) -> int:
         """Position in the clip of the frame of that time."""
@@ -112,7 +120,7 @@ def judge_one(judge: Judge, original: RawFrame, shown: RedactedFrame, tally: Tal
     number = verdict.number_of(original.at_ms)
     things = verdict.things_in(number)
     filled = _filled_in(shown.i420)
-    before, after = judge.find(original.i420, SEEN_LOW), judge.find(shown.i420, SEEN_LOW)
+    before, after = _found_in(original.i420, judge, verdict, number), judge.find(shown.i420, SEEN_LOW)
     persons = persons_in(before, SEEN_SURE, things)
     tally.person_frames += len(persons)
     for box, score in persons:
@@ -122,6 +130,12 @@ def judge_one(judge: Judge, original: RawFrame, shown: RedactedFrame, tally: Tal
         if share_in(filled, box) < COVERED:
             tally.seen.append((number, score))
     tally.unchanged.append(_unchanged_beside(before, original.i420, shown.i420))
+
+
+def _found_in(original: Pixels, judge: Judge, verdict: Verdict, number: int) -> Detections:
+    if number not in verdict.found:
+        verdict.found[number] = judge.find(original, SEEN_LOW)
+    return verdict.found[number]
 
 
 def persons_in(found: Detections, least: float, things: list[Thing]) -> list[tuple[npt.NDArray[np.float64], float]]:
@@ -190,5 +204,5 @@ def exposed_beside_faces(
     """Return how many people are surely there, and the scores of those of whose head nothing was changed."""
     light, shown = (planes_of(picture)[0].astype(np.int16) for picture in (before, after))
     changed = np.abs(light - shown) > CHANGED_LUMA
-    persons = persons_in(judge.find(before, SEEN_LOW), SEEN_SURE, verdict.things_in(number))
+    persons = persons_in(_found_in(before, judge, verdict, number), SEEN_SURE, verdict.things_in(number))
     return len(persons), [score for box, score in persons if share_in(changed, head_of(box)) < TOUCHED]

@@ -95,13 +95,13 @@ class Hold:
     Args:
         boxes_max: Most boxes taken from one frame; what is beyond it is the caller's to refuse.
         growth: What a box that is not found grows by on each side with every frame, as a share of its size.
-        sightings_min: Boxes that follow each other before any of them is covered: 2 leaves out what flickers once.
+        flicker: Area, as a share of the frame, under which a box that follows none and that none follows is left out.
     """
 
-    def __init__(self, boxes_max: int, *, growth: float = GROWTH, sightings_min: int = 1) -> None:
+    def __init__(self, boxes_max: int, *, growth: float = GROWTH, flicker: float = 0.0) -> None:
         self._boxes_max = boxes_max
         self._growth = growth
-        self._sightings_min = sightings_min
+        self._flicker = flicker
         self._paths: list[_Path] = []
         self._position = -1
         self._last_ms = 0
@@ -145,7 +145,7 @@ class Hold:
         Returns:
             float64, shape ``(n, 4)``; may reach over the edges of the frame.
         """
-        told = [path for path in self._paths if len(path.seen) >= self._sightings_min]
+        told = [path for path in self._paths if len(path.seen) > 1 or _area_of(path.seen[0][2]) >= self._flicker]
         covered = [box for path in told if (box := path.at(self._position - back, at_ms, self._growth)) is not None]
         return np.array(covered, np.float64).reshape(-1, 4)
 
@@ -198,7 +198,7 @@ def _speed_of(seen: list[_Sighting]) -> Box:
 def _shift_of(box: Box, speed: Box, after_ms: int) -> Box:
     if abs(after_ms) > STEP_MS_MAX:
         return np.zeros(4)
-    reach = SHIFT_SIZES * float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+    reach = SHIFT_SIZES * float(np.sqrt(_area_of(box)))
     way = speed * after_ms
     length = float(np.hypot(*way))
     shift: Box = np.tile(way * min(1.0, reach / length) if length > 0.0 else way, 2)
@@ -238,6 +238,10 @@ def _is_cut(box: Box) -> bool:
 def _hull(boxes: Sequence[Box]) -> Box:
     stacked = np.stack(boxes)
     return np.concatenate([stacked[:, :2].min(axis=0), stacked[:, 2:].max(axis=0)])
+
+
+def _area_of(box: Box) -> float:
+    return float(np.prod(box[2:] - box[:2]))
 
 
 def _centre(box: Box) -> Box:

@@ -25,6 +25,11 @@ from veilleur_contracts.messages import Direction, Label
 FACES_EVERY: Final = 2
 """Faces are looked for in one frame of so many: the redactor covers them in those before and after. A face has a person
 around it, who is looked for in all; it costs more than the person does."""
+CONTRAST_MIN: Final = 16
+"""Grey levels between the darkest and the lightest hundredth of a picture under which nobody is believed not to be
+there. vtest.avi darkened to 17 levels leaves nobody of 809 to be seen, darkened to 11 levels 42."""
+SAMPLED: Final = 3
+"""Rows and columns of the small picture of which one is looked at for that."""
 
 Totals = Mapping[str, Mapping[Direction, int]]
 
@@ -127,7 +132,8 @@ class Preview:
 
 
 def is_readable(frame: RawFrame) -> bool:
-    """Tell whether ``frame`` shows more than noise: one that is dark or covered shows nobody, whoever is there."""
+    """Tell whether ``frame`` shows more than noise: one dark, in fog or covered shows nobody, whoever is there."""
     size = (SMALL_WIDTH, max(BLOCK, round(SMALL_WIDTH * frame.height / frame.width)))
     small = cv2.resize(planes_of(frame.i420)[0], size, interpolation=cv2.INTER_AREA)
-    return texture_of(np.asarray(small, np.uint8)) >= BLIND_SHARE
+    darkest, lightest = np.percentile(small[::SAMPLED, ::SAMPLED], (1, 99))
+    return bool(lightest - darkest >= CONTRAST_MIN) and texture_of(np.asarray(small, np.uint8)) >= BLIND_SHARE

@@ -39,6 +39,8 @@ NOTHING_LEFT: Final = 0.9
 """Filled share of a box from which what a self-check finds there is the fill itself: nothing else is left to see."""
 REGIONS_MAX: Final = 256
 """More regions than that is no street: the whole frame is filled."""
+FLICKER: Final = 0.0005
+"""Share of the frame under which what moves in one frame alone is noise; who is too fast to be followed is larger."""
 
 
 class Doubt(Enum):
@@ -85,7 +87,7 @@ class Redactor:
         self._readable = readable
         self._hold = Hold(REGIONS_MAX)
         self._movers = Movers()
-        self._moving = Hold(REGIONS_MAX, growth=0.0, sightings_min=2)
+        self._moving = Hold(REGIONS_MAX, growth=0.0, flicker=FLICKER)
         self._waiting: deque[_Waiting] = deque()
         self._seen = 0
         self._shape: tuple[int, ...] = ()

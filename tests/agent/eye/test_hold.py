@@ -127,10 +127,12 @@ def test_a_wrong_path_covers_no_street() -> None:
     assert widest <= 0.05 * (1 + SHIFT_SIZES + 2 * GROWTH * HELD_FRAMES) + 0.05
 
 
-def test_what_flickers_once_is_left_when_two_sightings_are_asked_for() -> None:
-    once = covered_by(Hold(10, sightings_min=2), [EMPTY] * 3 + [box_at(0.5)] + [EMPTY] * 9)
-    twice = covered_by(Hold(10, sightings_min=2), [EMPTY] * 3 + [box_at(0.5)] * 2 + [EMPTY] * 9)
+def test_what_is_small_and_flickers_once_is_left_out_where_that_is_asked_for() -> None:
+    once = covered_by(Hold(10, flicker=0.021), [EMPTY] * 3 + [box_at(0.5)] + [EMPTY] * 9)
+    large = covered_by(Hold(10, flicker=0.019), [EMPTY] * 3 + [box_at(0.5)] + [EMPTY] * 9)
+    twice = covered_by(Hold(10, flicker=0.021), [EMPTY] * 3 + [box_at(0.5)] * 2 + [EMPTY] * 9)
     assert all(len(one) == 0 for one in once)
+    assert all(holds(one, box_at(0.5)) for one in large[:9])
     assert all(holds(one, box_at(0.5)) for one in twice[:10])
 
 

@@ -190,6 +190,15 @@ def test_what_nobody_could_be_found_in_is_unreadable(light, noise) -> None:
     assert not is_readable(RawFrame("gare", 0, 0, i420))
 
 
+@pytest.mark.parametrize("level", [pytest.param(20, id="at-night"), pytest.param(200, id="in-fog")])
+@pytest.mark.parametrize(("contrast", "readable"), [(40, True), (10, False)])
+def test_a_street_of_too_little_contrast_is_unreadable(level, contrast, readable) -> None:
+    i420 = a_frame(a_day()).i420.astype(np.float64)
+    low, high = np.percentile(i420[:360], (1, 99))
+    flat = level + (i420 - low) * contrast / (high - low)
+    assert is_readable(RawFrame("gare", 0, 0, np.clip(flat, 0, 255).astype(np.uint8))) == readable
+
+
 @pytest.mark.parametrize("name", ["street-day", "street-night", "street-rain", "street-busy"])
 def test_a_street_is_readable_by_day_by_night_and_in_the_rain(name) -> None:
     street = Street(read_scenario(SCENARIOS / f"{name}.toml"))
