@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import sqlalchemy as sa
-import structlog
 from starlette.types import ASGIApp
 
 from veilleur_contracts.clock import Clock
@@ -24,13 +23,12 @@ from veilleur_fleet.door.admitting import Admitting
 from veilleur_fleet.door.app import door_app
 from veilleur_fleet.door.documents import Library, document_routes
 from veilleur_fleet.door.enrolling import enrolment_routes
-from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError, StoreUnavailableError
+from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError
 from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.serving import Server, listen, url_of
 from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, broker_for_boxes, door_of, shards_of
-from veilleur_fleet.store.cameras import HEALTH_KEPT_MS
 from veilleur_fleet.store.database import Database
 from veilleur_fleet.store.documents import document_of
 from veilleur_fleet.store.ledger import Ledger
@@ -38,6 +36,7 @@ from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.work import Stored
 from veilleur_fleet.store.writer import Writer
 from veilleur_fleet.tell import Teller
+from veilleur_fleet.tidy import Tidier
 from veilleur_fleet.web.answers import Health
 from veilleur_fleet.web.app import web_app
 from veilleur_fleet.web.languages import languages_of
@@ -63,6 +62,7 @@ class Fleet:
         metrics, self._live = Metrics(), Live()
         self._clock = clock
         self._writer = Writer(Ledger(database.writer))
+        self._tidier = Tidier(self._writer, database.address, settings.keeping(), clock, metrics)
         self._ingest = Ingest(
             address,
             name_of(database),
@@ -128,14 +128,9 @@ class Fleet:
             await self._identity.guard.run()
 
     async def _tidy(self) -> None:
-        log = structlog.get_logger()
         while True:
-            try:
-                gone = await self._writer.forget_health_before(self._clock.now_ms() - HEALTH_KEPT_MS)
-                log.info("health.forgotten", rows=gone)
-                await asyncio.to_thread(self._identity.tidy, self._clock.now_ms())
-            except StoreUnavailableError as error:
-                log.warning("health.kept", reason=str(error))
+            await self._tidier.tidy()
+            await asyncio.to_thread(self._identity.tidy, self._clock.now_ms())
             await asyncio.sleep(TIDY_EVERY_S)
 
 

@@ -44,6 +44,8 @@ class Metrics:
         self.acknowledged = self._counter("acknowledgements", "Acknowledgements that the broker took.")
         self.published = self._counter("published", "Messages that the broker took on out/.")
         self.publications_refused = self._counter("publications_refused", "Messages that the broker refused.")
+        self.forgotten = self._counter("forgotten", "Records deleted because their class is not kept longer.", "class")
+        self.forgotten_windows = self._counter("forgotten_windows", "Rows of crossing windows deleted likewise.")
         self.discarded = self._counter("discarded", "Messages dropped unread because too many came at once.")
         self.store_failures = self._counter("store_failures", "Transactions that the database did not take.")
         self.connections = self._counter("broker_connections", "Connections made to the broker.")

@@ -4,17 +4,20 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from veilleur_contracts.ids import SHARDS
+from veilleur_contracts.messages import MessageClass
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.errors import SettingsRejectedError
+from veilleur_fleet.store.keeping import DAYS, Keeping
 
 PORT_MAX: Final = 65_535
+Days = Annotated[int, Field(ge=1, le=36_500)]
 _MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _SHARD_RANGE: Final = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 
@@ -137,6 +140,10 @@ class Settings(BaseSettings):
         data: Folder of the SQLite database, when no other is given.
         database: Address of a PostgreSQL database; the environment is the place for one with a password.
         shards: Shards that this worker takes, like ``0-7``; several workers need PostgreSQL.
+        keep_technical_days: Days for which records of class T are kept.
+        keep_statistics_days: Days for which class S is kept, and the windows that are asked for.
+        keep_aggregates_days: Days for which class A is kept.
+        keep_events_days: Days for which class E is kept.
         standby: Wait until the shards are free, instead of refusing to start.
         broker: ``mqtt://[user:password@]host:port``; the environment is the place for one with a password.
         listen: ``host:port`` of the page.
@@ -160,6 +167,10 @@ class Settings(BaseSettings):
     database: SecretStr | None = None
     shards: str = f"0-{SHARDS - 1}"
     standby: bool = False
+    keep_technical_days: Days = DAYS[MessageClass.TECHNICAL]
+    keep_statistics_days: Days = DAYS[MessageClass.STATISTICS]
+    keep_aggregates_days: Days = DAYS[MessageClass.AGGREGATE]
+    keep_events_days: Days = DAYS[MessageClass.EVENT]
     broker: SecretStr = SecretStr("mqtt://127.0.0.1:1883")
     listen: str = "127.0.0.1:8080"
     root_path: str = ""
@@ -173,6 +184,17 @@ class Settings(BaseSettings):
     broker_cert: Path | None = None
     broker_key: Path | None = None
     access: Access = Access.AUTO
+
+    def keeping(self) -> Keeping:
+        """Return how long each class is kept."""
+        return Keeping(
+            {
+                MessageClass.TECHNICAL: self.keep_technical_days,
+                MessageClass.STATISTICS: self.keep_statistics_days,
+                MessageClass.AGGREGATE: self.keep_aggregates_days,
+                MessageClass.EVENT: self.keep_events_days,
+            }
+        )
 
 
 def broker_for_boxes(settings: Settings) -> str:

@@ -64,20 +64,22 @@ class Teller:
             await wake.wait()
             wake.clear()
             while behind := await asyncio.to_thread(self._outgoings.behind):
-                for shard, cursor in behind:
+                for shard, cursor, last in behind:
                     outgoing = await asyncio.to_thread(self._outgoings.after, shard, cursor)
-                    if not await self._tell_slice(speaker, shard, outgoing):
+                    # Nothing follows where a restored backup jumped over cursors; the mark jumps too.
+                    upto = outgoing[-1].cursor if outgoing else last
+                    if not await self._tell_slice(speaker, shard, outgoing, upto):
                         await asyncio.sleep(REFUSED_PAUSE_S)
 
-    async def _tell_slice(self, speaker: Speaker, shard: int, outgoing: list[Outgoing]) -> bool:
-        """Publish one slice and move the mark over it; False when that is to be tried again later."""
+    async def _tell_slice(self, speaker: Speaker, shard: int, outgoing: list[Outgoing], upto: int) -> bool:
+        """Publish one slice and move the mark to ``upto``; False when that is to be tried again later."""
         refused = await speaker.say([Said(one.topic, one.payload, one.retain) for one in outgoing])
         self._note_refused(refused)
         if refused:
             return False
         self._metrics.published.inc(len(outgoing))
         try:
-            await self._writer.mark_published(shard, outgoing[-1].cursor)
+            await self._writer.mark_published(shard, upto)
         except StoreUnavailableError:
             self._metrics.store_failures.inc()
             return False

@@ -39,7 +39,7 @@ def test_every_kind_is_stored_and_told_to_consumers(ledger, ask, database, kind)
     ledger.store([box.says(of_place(kind))])
     assert ask("SELECT count(*) FROM quarantine") == [(0,)]
     assert ask("SELECT tag FROM records ORDER BY position DESC LIMIT 1") == [(TAG_OF[kind],)]
-    ((shard, _),) = Outgoings(database.readers).behind()
+    ((shard, _, _),) = Outgoings(database.readers).behind()
     told = Outgoings(database.readers).after(shard, 0)[-1]
     assert told.topic.endswith(f"/{NAME_OF[kind]}")
     assert f"/out/{m.CLASS_OF[kind].value}/" in told.topic

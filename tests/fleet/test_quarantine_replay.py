@@ -119,7 +119,7 @@ def test_consumers_are_told_what_was_replayed_behind_what_they_have(old_fleet, c
     command("replay")
     with open_database(where, clock) as database:
         (shard,) = Outgoings(database.readers).behind()
-        told = Outgoings(database.readers).after(*shard)
+        told = Outgoings(database.readers).after(*shard[:2])
     assert [(one.cursor, one.topic.rsplit("/", 1)[1]) for one in told] == [
         (1, "context"),
         (2, "crossings"),

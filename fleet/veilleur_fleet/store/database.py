@@ -39,6 +39,7 @@ class Database:
         desk: An engine for the few rows that people's decisions are, written beside ``writer``; see ``open_desk``.
         fleet_id: Names this fleet for as long as its database lives.
         shards: The shards that are ours to write.
+        address: Where it is, if that is PostgreSQL.
     """
 
     writer: Connection
@@ -46,6 +47,7 @@ class Database:
     desk: sa.Engine
     fleet_id: str
     shards: tuple[int, ...]
+    address: PostgresAddress | None
     _lock: IO[bytes] | None
 
     def __enter__(self) -> Self:
@@ -139,7 +141,7 @@ def _open_sqlite(folder: Path, clock: Clock) -> Database:
     except StoreRejectedError:
         lock.close()
         raise
-    return Database(writer, _readers_of(path), _desk_of(path), fleet_id, EVERY_SHARD, lock)
+    return Database(writer, _readers_of(path), _desk_of(path), fleet_id, EVERY_SHARD, None, lock)
 
 
 def _open_postgresql(address: PostgresAddress, clock: Clock, shards: tuple[int, ...]) -> Database:
@@ -156,7 +158,9 @@ def _open_postgresql(address: PostgresAddress, clock: Clock, shards: tuple[int, 
     except StoreRejectedError:
         writer.close()
         raise
-    return Database(writer, postgresql.readers_of(address), postgresql.desk_of(address), fleet_id, shards, None)
+    return Database(
+        writer, postgresql.readers_of(address), postgresql.desk_of(address), fleet_id, shards, address, None
+    )
 
 
 def _sentence_of(error: psycopg.Error) -> str:

@@ -17,10 +17,12 @@ from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.judge import Entry, EnvelopeRejectedError, Judged, judge
 from veilleur_fleet.store.cameras import WINDOW_COLUMNS
 from veilleur_fleet.store.connection import Connection
+from veilleur_fleet.store.keeping import Forgotten, Keeping
 from veilleur_fleet.store.quarantine import Refused
 from veilleur_fleet.store.replay import Kept, Replayed, entry_of, is_readable, kept_after
 from veilleur_fleet.store.shelves import Put, Shelves
 from veilleur_fleet.store.streams import Held, TooManyHolesError
+from veilleur_fleet.store.sweeping import Sweep
 from veilleur_fleet.store.work import (
     POSITION_BITS,
     RECORD_COLUMNS,
@@ -118,6 +120,14 @@ class Ledger:
             StoreUnavailableError: Nothing was deleted.
         """
         return self._briefly("a deletion", lambda: self._shelves.cameras.forget_health_before(received_ms))
+
+    def sweep(self, keeping: Keeping, now_ms: int) -> Callable[[], Forgotten]:
+        """Begin a pass over what is too old; each call of what is returned is one short transaction of it.
+
+        That raises ``StoreUnavailableError`` when the database did not take the step.
+        """
+        sweep = Sweep(self._cursor, keeping, now_ms)
+        return lambda: self._briefly("a deletion", sweep.step)
 
     def _briefly(self, what: str, change: Callable[[], _T]) -> _T:
         """Make a change that touches nothing we keep in mind, in a transaction of its own."""

@@ -46,13 +46,13 @@ class Outgoings:
         self._only = tuple(only)
         self._contexts: dict[tuple[int, int], Context] = {}
 
-    def behind(self) -> list[tuple[int, int]]:
-        """Return ``(shard, published)`` of each of our shards with something to publish."""
-        query = sa.select(shards.c.shard, shards.c.published).where(
+    def behind(self) -> list[tuple[int, int, int]]:
+        """Return ``(shard, published, last)`` of each of our shards with something to publish."""
+        query = sa.select(shards.c.shard, shards.c.published, shards.c.last).where(
             shards.c.published < shards.c.last, shards.c.shard.in_(self._only)
         )
         with self._readers.connect() as connection:
-            return [(row.shard, row.published) for row in connection.execute(query.order_by(shards.c.shard))]
+            return [(row.shard, row.published, row.last) for row in connection.execute(query.order_by(shards.c.shard))]
 
     def after(self, shard: int, cursor: int) -> list[Outgoing]:
         """Return the next messages of ``shard`` after ``cursor``, in order, ``SLICE`` at most."""

@@ -22,7 +22,7 @@ from veilleur_fleet.store.work import POSITION_BITS
 
 LIMIT_MAX: Final = 1000
 SCANNED_MAX: Final = 10_000
-"""Cursors looked at for one question: a filter that nothing passes must not read a whole city's year."""
+"""Records looked at for one question: a filter that nothing passes must not read a whole city's year."""
 _CLASS_ORDER: Final = tuple(MessageClass)
 
 
@@ -110,7 +110,7 @@ class Past:
                     f"after: shard {wanted.shard} has given out cursors up to {last} only; the fleet's database was"
                     " replaced or restored, so begin again with after=0"
                 )
-            end = min(last, wanted.after + SCANNED_MAX)
+            end = self._end(connection, wanted, last)
             query = (
                 sa.select(records, boxes.c.box, boxes.c.controller)
                 .join_from(records, boxes, records.c.box_no == boxes.c.box_no)
@@ -123,6 +123,24 @@ class Past:
             rows = connection.execute(query.order_by(records.c.position).limit(limit)).all()
             told = [self._told_of(connection, row) for row in rows]
         return Stretch(told, told[-1].cursor if len(told) == limit else end, last)
+
+    def _end(self, connection: sa.Connection, wanted: Wanted, last: int) -> int:
+        """Return the cursor up to which is looked; beyond it a filter would read too much at once.
+
+        Cursors have holes, where records were forgotten or a backup was restored, so rows are counted and not cursors.
+        """
+        if wanted.kind is None and wanted.controller is None:
+            return last
+        start = wanted.shard << POSITION_BITS
+        query = (
+            sa.select(records.c.position)
+            .where(records.c.position.between(start + wanted.after + 1, start + last))
+            .order_by(records.c.position)
+            .offset(SCANNED_MAX - 1)
+            .limit(1)
+        )
+        found = connection.execute(query).scalar()
+        return last if found is None else int(found) - start
 
     def _told_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Told:
         record = decode_record(row.raw)

@@ -23,6 +23,7 @@ LOCK_CLASS: Final = 0x5645494C
 """First half of our advisory locks' keys, "VEIL"; the second is the shard."""
 MIGRATION_LOCK: Final = SHARDS
 DESK_LOCK: Final = SHARDS + 1
+TIDY_LOCK: Final = SHARDS + 2
 CONNECT_S: Final = 10
 READERS: Final = 8
 _SESSION: Final = (

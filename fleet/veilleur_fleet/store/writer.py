@@ -1,10 +1,11 @@
 """The store's one writing thread, so that commits never stand in the event loop's way."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from veilleur_fleet.store.keeping import Forgotten, Keeping
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.work import Delivery, Stored
 
@@ -41,6 +42,19 @@ class Writer:
             StoreUnavailableError: Nothing was deleted.
         """
         return await self._do(lambda: self._ledger.forget_health_before(received_ms))
+
+    async def forget(self, keeping: Keeping, now_ms: int) -> AsyncIterator[Forgotten]:
+        """Delete what is too old, step by step; others take their turns between two steps.
+
+        Raises:
+            StoreUnavailableError: A step was not taken; those before were.
+        """
+        step = self._ledger.sweep(keeping, now_ms)
+        while True:
+            forgotten = await self._do(step)
+            yield forgotten
+            if not forgotten.more:
+                return
 
     def close(self) -> None:
         """Wait for what was begun."""

@@ -1,0 +1,191 @@
+"""How long each class is kept: the rules alone, and both engines holding them."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, health, window
+from veilleur_contracts import messages as m
+from veilleur_contracts.codec import context_number_of
+from veilleur_contracts.ids import shard_of
+from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.store import partitions, sweeping
+from veilleur_fleet.store.keeping import DAY_MS, Forgotten, Keeping, month_of, months_around, swept_upto
+from veilleur_fleet.store.past import Past, Wanted
+from veilleur_fleet.store.writer import Writer
+from veilleur_fleet.tidy import Tidier
+
+KERB = context()
+YOUNG, OLD, FUTURE = 1000, 10, 5000
+
+
+@pytest.mark.parametrize(
+    ("received", "upto"),
+    [
+        pytest.param([], None, id="nothing"),
+        pytest.param([OLD, OLD, YOUNG, YOUNG], 2, id="up-to-the-first-young-one"),
+        pytest.param([YOUNG, OLD], None, id="nothing-behind-a-young-one-is-old"),
+        pytest.param([OLD, FUTURE, OLD, YOUNG], 3, id="one-from-the-future-goes-with-what-came-after"),
+        pytest.param([OLD, FUTURE, YOUNG], 1, id="one-from-the-future-at-the-end-stays"),
+        pytest.param([FUTURE, FUTURE], None, id="only-the-future"),
+        pytest.param([OLD, OLD], 2, id="all-old"),
+    ],
+)
+def test_what_is_swept_is_surely_too_old(received, upto) -> None:
+    rows = list(enumerate(received, start=1))
+    assert swept_upto(rows, bound_ms=500, now_ms=2000) == upto
+
+
+def test_each_class_has_a_bound_of_its_own() -> None:
+    keeping = Keeping({kind: days for days, kind in enumerate(m.MessageClass, start=1)})
+    assert [keeping.bound_ms(kind, NOW_MS) for kind in m.MessageClass] == [NOW_MS - n * DAY_MS for n in (1, 2, 3, 4)]
+
+
+def test_months_follow_each_other_over_the_turn_of_the_year() -> None:
+    new_year_ms = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+    names = [month.name for month in months_around(new_year_ms)]
+    assert names == ["2025_12", "2026_01", "2026_02"]
+    assert month_of(new_year_ms - 1).end_ms == month_of(new_year_ms).first_ms == new_year_ms
+
+
+def test_what_steps_forgot_is_summed() -> None:
+    one = Forgotten({m.MessageClass.EVENT: 2}, 3)
+    one.add(Forgotten({m.MessageClass.EVENT: 1, m.MessageClass.TECHNICAL: 4}, 5))
+    assert (one.records, one.windows) == ({m.MessageClass.EVENT: 3, m.MessageClass.TECHNICAL: 4}, 8)
+
+
+def event(at_s: int) -> m.StreetEvent:
+    return m.StreetEvent(context_number_of(KERB), at_s, m.EventKind.WRONG_WAY, 0, at_s, 1)
+
+
+@pytest.fixture
+def tidied(database, ledger, clock):
+    """Have everything told, then forget what is too old at the clock's time; give the log's counters."""
+
+    def tidy(keeping=None) -> Metrics:
+        metrics = Metrics()
+        for shard, last in database.writer.execute("SELECT shard, last FROM shards").fetchall():
+            ledger.mark_published(shard, last)
+        writer = Writer(ledger)
+        asyncio.run(Tidier(writer, database.address, keeping or Keeping(), clock, metrics).tidy())
+        writer.close()
+        return metrics
+
+    return tidy
+
+
+def counted(metrics: Metrics, name: str, **labels) -> float:
+    return metrics.registry.get_sample_value(f"veilleur_fleet_{name}_total", labels) or 0
+
+
+@pytest.fixture
+def months(ledger, clock):
+    """A box that spoke once a month for five months, of every class it may."""
+    box, start_ms = Box(), NOW_MS - 5 * 31 * DAY_MS
+    for month in range(6):
+        at_ms = start_ms + month * 31 * DAY_MS
+        clock.at_ms = at_ms
+        first = [KERB] if month == 0 else []
+        ledger.store(
+            [
+                replace(box.says(birth(), health(at_s=at_ms // 1000)), received_ms=at_ms),
+                replace(box.says(*first, window(KERB, at_s=at_ms // 1000)), received_ms=at_ms),
+                replace(box.says(event(at_ms // 1000), kind=m.MessageClass.EVENT), received_ms=at_ms),
+            ]
+        )
+    return box
+
+
+def classes(ask) -> Counter:
+    return Counter({"TSAE"[kind]: count for kind, count in ask("SELECT class, count(*) FROM records GROUP BY class")})
+
+
+@EITHER_ENGINE
+@pytest.mark.usefixtures("engine", "months")
+def test_each_class_is_kept_for_its_days_and_what_went_is_counted_for_ever(tidied, ask, said) -> None:
+    assert classes(ask) == {"T": 12, "S": 7, "E": 6}
+    metrics = tidied()
+    left = classes(ask)
+    assert left["S"] == 7
+    assert left["E"] == 1, "thirty days, to the hour"
+    assert left["T"] == 6, "ninety days"
+    assert ask("SELECT class, records, windows FROM forgotten WHERE class = 3") == [(3, 5, 0)]
+    assert counted(metrics, "forgotten", **{"class": "E"}) == 5
+    (line,) = [one for one in said if one["event"] == "records.forgotten" and one["message_class"] == "E"]
+    assert (line["records"], line["kept_days"]) == (5, 30)
+    assert counted(tidied(), "forgotten", **{"class": "E"}) == 0, "a second pass finds nothing"
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_a_month_that_is_too_old_is_dropped_whole(ledger, clock, tidied, ask) -> None:
+    box = Box()
+    for _ in range(6):
+        tidied(Keeping())  # as every hour: the months are there before what they hold
+        said = box.says(birth(), health(at_s=clock.now_ms() // 1000))
+        ledger.store([replace(said, received_ms=clock.now_ms())])
+        clock.move(31 * 86_400)
+    tables = "SELECT relname FROM pg_class JOIN pg_inherits ON inhrelid = pg_class.oid WHERE relname LIKE 'records_t_%'"
+    metrics = tidied()
+    assert ask("SELECT count(*) FROM records_rest") == [(0,)]
+    assert classes(ask) == {"T": 6}
+    assert min(ask(tables)) == ("records_t_2026_12",)
+    assert ask("SELECT records FROM forgotten WHERE class = 0") == [(6,)]
+    assert counted(metrics, "forgotten", **{"class": "T"}) == 2
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("engine", "months")
+def test_what_came_before_its_month_was_made_moves_there(tidied, ask) -> None:
+    tidied()
+    assert ask("SELECT count(*) FROM records_s_2026_09") == [(1,)]
+    assert ask("SELECT count(*) FROM crossing_windows_2026_09") == [(1,)]
+    assert ask("SELECT count(*) FROM crossing_windows") == [(6,)]
+
+
+@EITHER_ENGINE
+@pytest.mark.usefixtures("engine", "months")
+def test_statistics_and_their_windows_go_together(tidied, ask, monkeypatch) -> None:
+    monkeypatch.setattr(sweeping, "ROWS_PER_STEP", 2)
+    monkeypatch.setattr(partitions, "ROWS_PER_STEP", 2)
+    short = Keeping({**Keeping().days, m.MessageClass.STATISTICS: 60})
+    metrics = tidied(short)
+    assert classes(ask)["S"] == 2
+    assert ask("SELECT count(*) FROM crossing_windows") == [(2,)]
+    assert counted(metrics, "forgotten_windows") == 4
+    assert ask("SELECT records, windows FROM forgotten WHERE class = 1") == [(5, 4)]
+
+
+@EITHER_ENGINE
+@pytest.mark.usefixtures("engine", "months")
+def test_what_consumers_were_not_told_yet_is_not_forgotten(database, ledger, clock, ask) -> None:
+    writer = Writer(ledger)
+    asyncio.run(Tidier(writer, database.address, Keeping(), clock, Metrics()).tidy())
+    writer.close()
+    assert classes(ask) == {"T": 12, "S": 7, "E": 6}
+
+
+@EITHER_ENGINE
+@pytest.mark.usefixtures("engine")
+def test_a_consumer_reads_on_over_what_was_forgotten(months, database, tidied) -> None:
+    tidied()
+    past, after, cursors = Past(database.readers), 0, []
+    while True:
+        stretch = past.after(Wanted(shard_of(months.name), after, m.MessageClass.EVENT), 1)
+        cursors += [one.cursor for one in stretch.told]
+        if stretch.upto == stretch.last:
+            break
+        after = stretch.upto
+    assert cursors == [25]
+
+
+def test_a_database_that_refuses_is_said_and_tried_again(tidied, ledger, monkeypatch, said) -> None:
+    def refuse(*_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(sweeping.Sweep, "step", refuse)
+    tidied()
+    assert [one["event"] for one in said if one["log_level"] == "warning"] == ["records.kept"]
+    assert ledger.store([]).acknowledgements == []
