@@ -55,8 +55,8 @@ from veilleur_contracts.clock import Clock
 EYE_STOP_S: Final = 10.0
 GRACE_S: Final = 5.0
 TALLY_EVERY_S: Final = 0.5
-WITNESSED: Final = Budget(rate_bytes_s=1.0, burst_bytes=256)
-"""Audit entries, not bytes, that an eye may ask for: one a second, and so many at once."""
+WITNESSED: Final = Budget(rate_bytes_s=1.0, burst_bytes=1024)
+"""Audit entries, not bytes, that an eye may ask for: one a second, and so many at once (each day of 32 cameras)."""
 
 SENTENCES: Final = {
     RefusedReason.SITE: "the site changed while it was being read: start again",
@@ -66,6 +66,8 @@ SENTENCES: Final = {
     RefusedReason.WINDOW: "{subject}: its windows are shorter than the policy asks for: lengthen site.window_s",
     RefusedReason.GROUND: "{subject}: the points of its ground fix no plane: veilleur-agent check says which to "
     "measure again",
+    RefusedReason.FACES: "the model of faces, without which no still is kept, does not pass its own checks: build it "
+    "again with veilleur-models build centerface",
     RefusedReason.BENCH: "{subject}: the bench policy holds only for files and the simulator's own streams",
     RefusedReason.ROOT: "the root this box was enrolled with cannot be used: enrol it again with an empty --state",
     RefusedReason.SPAWN: "eye or mouth cannot be started: check that the users of VEILLEUR_EYE_UID and "

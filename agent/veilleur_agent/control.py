@@ -18,6 +18,8 @@ from msgspec import Meta
 from veilleur_agent.confine.report import ConfinementReport
 from veilleur_agent.link import CutReason, LinkCutError, read_packet
 from veilleur_contracts.audit import (
+    ClipsDestroyed,
+    ClockJumped,
     DocumentRefused,
     PolicyTaken,
     RootTaken,
@@ -39,8 +41,18 @@ Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 Text = Annotated[str, Meta(max_length=512)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Profile = Literal["bench", "strictest", "signed"]
-EyeWitnessed = RootTaken | PolicyTaken | DocumentRefused | StopTaken | StopLifted | StrictFrom | StrictUntil
-"""What the eye alone knows, since it alone verifies."""
+EyeWitnessed = (
+    RootTaken
+    | PolicyTaken
+    | DocumentRefused
+    | StopTaken
+    | StopLifted
+    | StrictFrom
+    | StrictUntil
+    | ClipsDestroyed
+    | ClockJumped
+)
+"""What the eye alone knows, since it alone verifies, and it alone lets clips go."""
 
 
 class RefusedReason(StrEnum):
@@ -53,6 +65,7 @@ class RefusedReason(StrEnum):
     BENCH = "bench"
     ROOT = "root"
     GROUND = "ground"
+    FACES = "faces"
     CONFINEMENT = "confinement"
     SPAWN = "spawn"
     STATE = "state"
@@ -97,6 +110,8 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
         reach: What it may touch.
         root: The root pinned at enrolment; with ``signed`` alone.
         offers: Folder that signed documents are put into; the same.
+        clips: Folder of kept stills, which the eye alone writes.
+        freezes: Folder of the days kept for justice.
     """
 
     site: Path
@@ -111,6 +126,8 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
     reach: Reach
     root: Path | None = None
     offers: Path | None = None
+    clips: Path | None = None
+    freezes: Path | None = None
 
     def __repr__(self) -> str:
         """Show nothing: it holds a token."""

@@ -18,6 +18,7 @@ from veilleur_agent.budget import Budget, budget_of, leak_bytes_per_day
 from veilleur_agent.control import CameraBudget, EyeStart, MouthStart, Profile, Reach
 from veilleur_agent.enrolment import offers_of, pin_root, pinned_root, profile_of
 from veilleur_agent.errors import StartRefusedError
+from veilleur_agent.freezes import freezes_of
 from veilleur_agent.link import others_budget
 from veilleur_agent.settings import AgentSettings, BrokerAddress, broker_of
 from veilleur_contracts.policy import BENCH, STRICTEST, Permissions, check_bench_source
@@ -27,6 +28,8 @@ from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedEr
 TOKEN_BYTES_MAX: Final = 256
 PROFILES: Final[dict[Profile, Permissions]] = {"bench": BENCH, "strictest": STRICTEST, "signed": LOOSEST_SIGNED}
 PRIVATE: Final = 0o077
+FACES: Final = "centerface"
+"""``veilleur_models.catalogue.FACE_DETECTOR``; the box process loads nothing that opens a model."""
 DEFAULT_PORTS: Final = {"rtsp": 554, "http": 80, "https": 443}
 
 
@@ -68,6 +71,11 @@ class Plan:
         return self.state / "audit"
 
     @property
+    def clips(self) -> Path:
+        """Folder of kept stills."""
+        return clips_of(self.state)
+
+    @property
     def offers(self) -> Path:
         """Folder of the documents that wait for the eye."""
         return offers_of(self.state)
@@ -101,7 +109,12 @@ class Plan:
             ports=(self.broker.port,),
             read_only=(),
             devices=(),
-            others=(str(self.state / "eye"), str(self.audit), *(() if secrets is None else (str(secrets.resolve()),))),
+            others=(
+                str(self.state / "eye"),
+                str(self.clips),
+                str(self.audit),
+                *(() if secrets is None else (str(secrets.resolve()),)),
+            ),
             allow_unconfined=self.settings.allow_unconfined,
         )
 
@@ -121,6 +134,8 @@ class Plan:
             reach=self.eye_reach(),
             root=str(pinned_root(self.state)) if self.profile == "signed" else None,
             offers=str(self.offers) if self.profile == "signed" else None,
+            clips=str(self.clips),
+            freezes=str(freezes_of(self.state)),
         )
 
     def mouth_start(self, addresses: tuple[str, ...]) -> MouthStart:
@@ -143,6 +158,11 @@ class Plan:
             outbox_age_max_s=self.settings.outbox_days * 86_400,
             reach=self.mouth_reach(),
         )
+
+
+def clips_of(state: Path) -> Path:
+    """Return the folder of kept stills of a box."""
+    return state.resolve() / "clips"
 
 
 def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
@@ -195,6 +215,7 @@ def check_site_runs(
                 f"{where}: nobody has decided what to mask in its picture, so it does not run: give a signed policy "
                 "that names it (--policy FILE --root FILE)"
             )
+        _check_keep(where, camera, settings, permissions)
         if camera.secret is not None and settings.secrets is None:
             raise StartRefusedError(f"{where} names the secret {camera.secret}: give the file of secrets (--secrets)")
         budgets[camera.id] = budget_of(camera, _window_s(where, camera, site, permissions), permissions)
@@ -259,6 +280,22 @@ def _check_source(where: str, camera: Camera, beside: Path) -> bool:
     return stat.S_ISREG(mode)
 
 
+def _check_keep(where: str, camera: Camera, settings: AgentSettings, permissions: Permissions) -> None:
+    """Refuse stills that no policy of this profile can allow, or in which nobody could look for faces."""
+    if camera.keep is None:
+        return
+    if not permissions.keep_images:
+        raise StartRefusedError(
+            f"{where}: stills are to be kept (camera.keep), and the {permissions.profile} policy keeps no "
+            "image: take that out, or give a signed policy whose rules allow images (--policy, --root)"
+        )
+    if not (settings.model_folder / FACES / "card.toml").is_file():
+        raise StartRefusedError(
+            f"{where}: no still is kept before faces were looked for in it, and the model for that is not built: run "
+            f"veilleur-models build {FACES}"
+        )
+
+
 def _window_s(where: str, camera: Camera, site: Site, permissions: Permissions) -> int:
     shortest = permissions.window_s_for(camera.label_set())
     window_s = site.site.window_s or shortest
@@ -303,8 +340,9 @@ def _prepare_state(settings: AgentSettings) -> Path:
         (state / "documents").mkdir(mode=0o755, exist_ok=True)
         offers_of(state).mkdir(mode=0o755, exist_ok=True)
         (state / "audit").mkdir(mode=0o700, exist_ok=True)
-        for name, uid in (("eye", settings.eye_uid), ("mouth", settings.mouth_uid)):
-            folder = state / name
+        freezes_of(state).mkdir(mode=0o755, exist_ok=True)
+        eye, mouth = settings.eye_uid, settings.mouth_uid
+        for folder, uid in ((state / "eye", eye), (clips_of(state), eye), (state / "mouth", mouth)):
             folder.mkdir(mode=0o700, exist_ok=True)
             if uid is not None:
                 os.chown(folder, uid, uid)

@@ -108,6 +108,16 @@ class Validated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n: Annotated[int, Meta(ge=VALIDATED_MIN, le=1_000_000)]
 
 
+class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That redacted stills of a camera are kept, sealed, on the box; only where a signed policy allows images.
+
+    Attributes:
+        still_s: One still every so many seconds.
+    """
+
+    still_s: Annotated[int, Meta(ge=10, le=86_400)]
+
+
 class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One camera: where its picture comes from and what is counted in it.
 
@@ -124,6 +134,7 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         zone: Its zones.
         ground: Where points of the picture lie on the ground; None: no speeds and no lengths.
         validated: How well each label was counted when somebody counted too.
+        keep: What is kept of its pictures; None: nothing.
     """
 
     id: CameraId
@@ -138,6 +149,7 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: Annotated[tuple[Zone, ...], Meta(max_length=16)] = ()
     ground: Ground | None = None
     validated: dict[LabelName, Validated] = {}
+    keep: Keep | None = None
 
     def label_set(self) -> tuple[Label, ...]:
         """Return the labels counted, in wire order."""

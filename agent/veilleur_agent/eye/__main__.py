@@ -36,7 +36,7 @@ def confinement_of(start: EyeStart) -> Confinement:
     return eye_confinement(
         running_code(EYE_PACKAGES),
         read_only=[Path(path) for path in reach.read_only],
-        read_write=[Path(start.state)],
+        read_write=[Path(path) for path in (start.state, start.clips) if path is not None],
         camera_ports=reach.ports,
         camera_devices=[Path(path) for path in reach.devices],
         forbidden_paths=[Path(path) for path in reach.others],

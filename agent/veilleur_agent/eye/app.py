@@ -10,6 +10,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Final
 
 from veilleur_agent.budget import budget_of
@@ -40,7 +41,9 @@ from veilleur_agent.eye.errors import CheckpointRejectedError, DetectorLostError
 from veilleur_agent.eye.posts import Posts
 from veilleur_agent.eye.scheduler import Scheduler
 from veilleur_agent.eye.settings import EyeSettings, settings_of
+from veilleur_agent.eye.stills import Detectors, looks_of
 from veilleur_agent.eye.timesource import is_synced
+from veilleur_agent.eye.upkeep import upkeep_of
 from veilleur_agent.hold import Hold, HoldRejectedError, restore_hold
 from veilleur_agent.link import Allowances, EyeEnd, LinkCutError, discard, others_budget
 from veilleur_contracts.clock import Clock, SystemClock
@@ -56,7 +59,7 @@ POLICY_EVERY_S: Final = 5.0
 """A stop holds that soon after it lies before the eye; it has 60 s from a DPO's word on."""
 FAILURES_MAX: Final = 10
 """Frames in a row that could not be looked at, whatever their camera: then the detector is lost."""
-REPORTS_MAX: Final = 256
+REPORTS_MAX: Final = 1024
 """What is kept for a box that does not listen at the moment."""
 LAST_FRAMES_S: Final = 2.0
 LAST_LOOK_S: Final = 0.2
@@ -71,8 +74,10 @@ def run(start: EyeStart, control: ControlEnd, link: socket.socket, tell: Tell) -
     """
     try:
         settings = settings_of(start)
-        with Detector(settings.package) as detector:
-            Eye(settings, detector, control, link, tell).run()
+        with ExitStack() as detectors:
+            people = detectors.enter_context(Detector(settings.package))
+            faces = None if settings.faces is None else detectors.enter_context(Detector(settings.faces))
+            Eye(settings, Detectors(people, faces), control, link, tell).run()
     except EyeRefusedError as refusal:
         return _refuse(control, tell, refusal)
     except DetectorRejectedError:
@@ -91,14 +96,14 @@ class Eye:
 
     Args:
         settings: Verified.
-        detector: Shared by all cameras.
+        detectors: Shared by all cameras.
         control: The pair with box.
         link: The eye's end of the link.
         tell: Says a registered event.
     """
 
     def __init__(
-        self, settings: EyeSettings, detector: Detector, control: ControlEnd, link: socket.socket, tell: Tell
+        self, settings: EyeSettings, detectors: Detectors, control: ControlEnd, link: socket.socket, tell: Tell
     ) -> None:
         self._settings = settings
         self._control = control
@@ -106,10 +111,11 @@ class Eye:
         self._tell = tell
         self._clock: Clock = SystemClock()
         self._decoder = to_eye()
-        self._scheduler = Scheduler(detector)
+        self._scheduler = Scheduler(looks_of(detectors))
         self._posts = Posts(settings, self._scheduler, self._clock, tell)
         self._doorways, self._lookouts = self._posts.doorways, self._posts.lookouts
         self._captures = self._posts.captures
+        self._upkeep = upkeep_of(settings, detectors, self._clock, tell)
         self._hold: Hold = self._restored()
         budgets = {
             one.id: budget_of(one, settings.window_s(one), settings.permissions).within()
@@ -126,7 +132,7 @@ class Eye:
         self._done_at_s: dict[str, float] = {}
         self._was_full = False
         self._dropped_told = (0, 0)
-        self._in_flight = detector.in_flight
+        self._in_flight = detectors.people.in_flight
         self._reports: deque[Witnessed | Dealt] = deque(maxlen=REPORTS_MAX)
 
     def run(self) -> None:
@@ -156,7 +162,9 @@ class Eye:
                 raise DetectorLostError
             return True
         self._failures = 0
-        self._lookouts[camera].take(analysed, self._captures[camera].state)
+        lookout = self._lookouts[camera]
+        lookout.take(analysed, self._captures[camera].state)
+        self._upkeep.take(analysed, in_good_view=lookout.is_in_good_view)
         return True
 
     def _do_chores(self) -> None:
@@ -210,6 +218,7 @@ class Eye:
         self._say(shift.records)
         self._reports.extend(map(Witnessed, shift.happened))
         self._reports.extend(map(Dealt, shift.dealt))
+        self._reports.extend(map(Witnessed, self._upkeep.turn(self._posts.allowed(), is_set=self._is_synced)))
         while self._reports and self._control.say(self._reports[0]):
             self._reports.popleft()
 
@@ -292,6 +301,7 @@ class Eye:
             self._control.say(Beat())
             select.select([self._link], [], [], LOOP_S)
         self._save()
+        self._upkeep.close()
         with ThreadPoolExecutor(len(self._captures)) as closers:  # each waits for a camera that may be silent
             list(closers.map(Capture.close, self._captures.values()))
         self._tell("eye.stopped", unacknowledged=len(self._hold))

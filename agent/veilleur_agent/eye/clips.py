@@ -1,6 +1,7 @@
-"""Write redacted pictures to a file: the only place on a box that encodes, and it takes nothing but ``RedactedFrame``.
+"""Encode redacted pictures: the only place on a box that does, and it takes nothing but ``RedactedFrame``.
 
 RedactedFrame ─▶ lines and tracks drawn on it ─▶ H.264 ─▶ out.mp4.part ─▶ out.mp4
+              └─▶ JPEG bytes ─▶ sealed by ``clip_store``
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,13 @@ TRACK_COLOURS: Final = {
 
 LARGEST_SIDE_PX: Final = 4096
 """Of an H.264 picture that common players show."""
+
+
+JPEG_QUALITY: Final = 85
+
+
+class StillRejectedError(RejectedError):
+    """A picture that cannot be encoded."""
 
 
 class PreviewRejectedError(RejectedError):
@@ -161,6 +169,22 @@ class PreviewWriter:
             f"cannot write the preview {self._path}: {reason or 'unknown reason'}; "
             "choose a folder that exists, can be written to and has room"
         )
+
+
+def still_of(frame: RedactedFrame) -> bytes:
+    """Return ``frame`` as JPEG, nothing drawn over it.
+
+    Raises:
+        TypeError: Somebody passes another kind of frame.
+        StillRejectedError: It cannot be encoded.
+    """
+    if type(frame) is not RedactedFrame:
+        raise TypeError("only a RedactedFrame may be encoded")
+    picture = cv2.cvtColor(frame.i420, cv2.COLOR_YUV2BGR_I420)
+    is_whole, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])  # noqa: TID251  # here
+    if not is_whole:
+        raise StillRejectedError("a picture of that shape cannot be encoded")
+    return bytes(jpeg)
 
 
 def draw(picture: Pixels, lines: Sequence[Line], tracks: Tracks, totals: Mapping[str, Mapping[Direction, int]]) -> None:

@@ -78,6 +78,11 @@ class Lookout:
         self._bucket = TokenBucket(technical_budget(), clock)
         self._ever_synced = False
 
+    @property
+    def is_in_good_view(self) -> bool:
+        """Whether the view is what lines and masks were drawn on."""
+        return not self._sight.faults
+
     def introduction(self) -> list[Record]:
         """Return what everything else it says refers to, to be said first and again to a mouth that has forgotten."""
         validated = validation_of(self.camera, self._number)

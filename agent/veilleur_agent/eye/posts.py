@@ -26,6 +26,7 @@ from veilleur_agent.eye.mandate import (
 from veilleur_agent.eye.mask import Masked
 from veilleur_agent.eye.scheduler import Scheduler
 from veilleur_agent.eye.settings import EyeSettings
+from veilleur_agent.eye.upkeep import Allowed
 from veilleur_contracts.audit import StrictFrom, StrictUntil
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.messages import MessageClass, Record
@@ -95,6 +96,15 @@ class Posts:
         for name, lookout in self.lookouts.items():
             if MessageClass.STATISTICS in self._held[name].permissions.classes:
                 yield from lookout.introduction()
+
+    def allowed(self) -> dict[str, Allowed]:
+        """Return what each camera's pictures may do; while the audit cannot be written, none are kept and none go."""
+        return {camera.id: self._allowed(camera) for camera in self._settings.site.camera}
+
+    def _allowed(self, camera: Camera) -> Allowed:
+        held, lasting = self._held[camera.id], self._mandate.held(camera).permissions
+        keeps = held.permissions.keep_images and self._runs(camera.id, held)
+        return Allowed(keeps, lasting.retention_days if lasting.keep_images else 0)
 
     def turn(self) -> Shift:
         """Look at the documents and at the clock, and do what follows."""

@@ -8,6 +8,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -64,12 +65,11 @@ class Preview:
 
     def __init__(self, writer: Writer, people: Detector, faces: Detector) -> None:
         self._writer = writer
-        self._people = people
         self._faces = faces
         self._looked: deque[_Looked] = deque()
         self._shown = 0
         self._drawn: deque[tuple[Tracks, Totals]] = deque()
-        self.redactor = Redactor(self._left_in, is_readable)
+        self.redactor = Redactor(partial(left_in, people, faces), is_readable)
 
     def __enter__(self) -> Self:
         return self
@@ -120,15 +120,16 @@ class Preview:
         tracks, totals = self._drawn.popleft()
         self._writer.write(shown, tracks, totals)
 
-    def _left_in(self, frame: RawFrame) -> Detections:
-        """Look for faces, and for people as sure as those that are counted, in a filled frame."""
-        faces, people = self._faces.detect(frame), self._people.detect(frame)
-        sure = (people.scores >= self._people.card.thresholds.count) & (people.labels == Label.PERSON)
-        return Detections(
-            np.concatenate([faces.boxes, people.boxes[sure]]),
-            np.concatenate([faces.scores, people.scores[sure]]),
-            np.concatenate([faces.labels, people.labels[sure]]),
-        )
+
+def left_in(people: Detector, faces: Detector, frame: RawFrame) -> Detections:
+    """Look for faces, and for people as sure as those that are counted, in a filled frame."""
+    seen, found = faces.detect(frame), people.detect(frame)
+    sure = (found.scores >= people.card.thresholds.count) & (found.labels == Label.PERSON)
+    return Detections(
+        np.concatenate([seen.boxes, found.boxes[sure]]),
+        np.concatenate([seen.scores, found.scores[sure]]),
+        np.concatenate([seen.labels, found.labels[sure]]),
+    )
 
 
 def is_readable(frame: RawFrame) -> bool:

@@ -19,6 +19,7 @@ from veilleur_contracts.envelope import ENVELOPE_BYTES_MAX
 from veilleur_contracts.policy import BENCH, STRICTEST, BenchRefusedError, Permissions, check_bench_source
 from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site, site_hash_of
+from veilleur_models.catalogue import FACE_DETECTOR
 from veilleur_models.errors import ModelRejectedError
 from veilleur_models.package import ModelPackage, load
 
@@ -53,6 +54,9 @@ class EyeSettings:
         root: The pinned root, where signed policies hold; None: the profile does.
         offers: Folder that documents are put into.
         files: Cameras that are recorded files, and so no street.
+        clips: Folder of kept stills; None: one beside the checkpoint.
+        freezes: Folder of freezes; the same.
+        faces: The model of faces, where stills are to be kept.
     """
 
     site: Site
@@ -65,6 +69,9 @@ class EyeSettings:
     root: bytes | None = None
     offers: Path = Path("/nonexistent")
     files: frozenset[str] = frozenset()
+    clips: Path | None = None
+    freezes: Path | None = None
+    faces: ModelPackage | None = None
 
     def window_s(self, camera: Camera) -> int:
         """Return the length of a window of ``camera``, seconds: as the site asks, and never under what is allowed."""
@@ -95,9 +102,20 @@ def settings_of(start: EyeStart) -> EyeSettings:
     trusts_clock = start.trusts_clock or start.profile == "bench"
     checkpoint = Path(start.state) / "eye.checkpoint"
     files = frozenset(camera.id for camera in site.camera if _is_file(camera))
-    root, offers = _root_of(start), Path(start.offers or "/nonexistent")
     return EyeSettings(
-        site, permissions, trusts_clock, package, hashes, passwords, checkpoint, root=root, offers=offers, files=files
+        site,
+        permissions,
+        trusts_clock,
+        package,
+        hashes,
+        passwords,
+        checkpoint,
+        root=_root_of(start),
+        offers=Path(start.offers or "/nonexistent"),
+        files=files,
+        clips=None if start.clips is None else Path(start.clips),
+        freezes=None if start.freezes is None else Path(start.freezes),
+        faces=_faces_of(start, site, permissions),
     )
 
 
@@ -169,6 +187,16 @@ def _read_secrets(path: Path) -> dict[str, object]:
             return tomllib.loads(file.read(SECRETS_BYTES_MAX).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         raise EyeRefusedError(RefusedReason.SECRETS) from None
+
+
+def _faces_of(start: EyeStart, site: Site, permissions: Permissions) -> ModelPackage | None:
+    """Return the model of faces, without which no still is kept; None where none is asked for or none may be kept."""
+    if not permissions.keep_images or all(camera.keep is None for camera in site.camera):
+        return None
+    try:
+        return load(Path(start.models) / FACE_DETECTOR)
+    except ModelRejectedError:
+        raise EyeRefusedError(RefusedReason.FACES) from None
 
 
 def _package_of(start: EyeStart) -> ModelPackage:
