@@ -3,11 +3,14 @@
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from eye_builders import a_frame, a_street
+from eye_builders import a_frame, a_street, white_faces_graph
+from model_builders import entry_of
 from veilleur_agent.clip_store import ClipStore
 from veilleur_agent.eye.records import RedactedFrame, no_detections
 from veilleur_agent.eye.redact import Redactor
 from veilleur_agent.eye.retention import DAY_MS, Reckoning, begin
+from veilleur_models.build import Graphs, _write
+from veilleur_models.catalogue import FACE_DETECTOR
 
 FIRST_MAY_MS = int(datetime(2026, 5, 1, 8, tzinfo=UTC).timestamp() * 1000)
 FIRST_MAY = date(2026, 5, 1)
@@ -33,3 +36,10 @@ def a_redacted_street() -> RedactedFrame:
     assert redactor.redact(a_frame(a_street(), at_ms=FIRST_MAY_MS), [no_detections()]) is None
     (redacted,) = redactor.close()
     return redacted
+
+
+def built_white_faces(models: Path) -> None:
+    """Write the white detector into a folder of built models, in the place of the one of faces that is shipped."""
+    graph = white_faces_graph()
+    (models / FACE_DETECTOR).mkdir()
+    _write(entry_of(FACE_DETECTOR), Graphs(graph, graph, "FP32", "made for a test", None), models / FACE_DETECTOR)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import cv2
@@ -18,6 +19,9 @@ from veilleur_models.catalogue import catalogue_directory, read_catalogue
 from veilleur_models.package import GoldenSample, ModelPackage
 from veilleur_models.quiet import silence_telemetry
 from veilleur_models.sprite import PALETTE, build_graph
+
+if TYPE_CHECKING:
+    import openvino
 
 Picture = npt.NDArray[np.uint8]
 GREY = 110
@@ -46,9 +50,8 @@ FACE_SIDE_PX = 32
 """Side of the face that the white detector finds around every white spot, in pixels of its input."""
 
 
-@cache
-def white_faces_package() -> ModelPackage:
-    """A detector of faces to which a face is what is white: the inputs, outputs and card of the one that is shipped."""
+def white_faces_graph() -> "openvino.Model":
+    """A network of faces to which a face is what is white: the inputs and outputs of the one that is shipped."""
     card = read_catalogue(catalogue_directory())["centerface"].card
     silence_telemetry()
     import openvino as ov  # noqa: PLC0415  # only once telemetry is blocked
@@ -65,10 +68,19 @@ def white_faces_package() -> ModelPackage:
     }
     for name, node in outputs.items():
         node.output(0).get_tensor().set_names({name})
-    graph = ov.Model([op.result(node) for node in outputs.values()], [image], "white")
+    return ov.Model([op.result(node) for node in outputs.values()], [image], "white")
+
+
+@cache
+def white_faces_package() -> ModelPackage:
+    """The white detector under the card of the one that is shipped, held in memory."""
+    card = read_catalogue(catalogue_directory())["centerface"].card
+    graph = white_faces_graph()
+    import openvino  # noqa: PLC0415  # white_faces_graph has blocked telemetry by now
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
-        ov.save_model(graph, path, compress_to_fp16=False)
+        openvino.save_model(graph, path, compress_to_fp16=False)
         xml, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
     golden = GoldenSample(np.zeros((card.input.height, card.input.width, 3), np.uint8), {}, 0.0)
     return ModelPackage(card, xml, weights, ("face",), golden)

@@ -40,6 +40,7 @@ from veilleur_agent.control import (
     Tallied,
     Witnessed,
 )
+from veilleur_agent.errands import errands_in, errands_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.events import Tell
 from veilleur_agent.eye.timesource import is_synced
@@ -48,6 +49,7 @@ from veilleur_agent.link import link_pair
 from veilleur_agent.offers import remove_offer
 from veilleur_agent.preflight import Plan, lock_state
 from veilleur_agent.resolver import Resolver
+from veilleur_agent.swap import swaps_here
 from veilleur_agent.tally import Tally
 from veilleur_contracts.audit import BoxStarted, BoxStopped, ConfinementTried, Process, SiteTaken, origin_of
 from veilleur_contracts.clock import Clock
@@ -55,6 +57,7 @@ from veilleur_contracts.clock import Clock
 EYE_STOP_S: Final = 10.0
 GRACE_S: Final = 5.0
 TALLY_EVERY_S: Final = 0.5
+ERRANDS_EVERY_S: Final = 0.5
 WITNESSED: Final = Budget(rate_bytes_s=1.0, burst_bytes=1024)
 """Audit entries, not bytes, that an eye may ask for: one a second, and so many at once (each day of 32 cameras)."""
 
@@ -140,6 +143,7 @@ class Box:
                     tasks.create_task(self._clerk.work(), name="box.clerk"),
                     tasks.create_task(self._answer(), name="box.answer"),
                     tasks.create_task(self._write_tally(), name="box.tally"),
+                    tasks.create_task(self._run_errands(), name="box.errands"),
                 ]
                 kept = [tasks.create_task(one.keep(), name=f"box.{one.kind.name}") for one in (self.mouth, self.eye)]
                 await self._stop.wait()
@@ -210,6 +214,9 @@ class Box:
             cameras=len(plan.site.camera),
             link_bytes_per_day_max=plan.leak_bytes_per_day(),
         )
+        in_clear = swaps_here()
+        if in_clear:
+            self._tell("swap.in_clear", swaps=len(in_clear))
         for name in self._resolver.names():
             if not self._resolver.known(name):
                 self._tell("address.unknown", name=name)
@@ -330,6 +337,16 @@ class Box:
             addresses = await self._resolver.look_up(name)
             if addresses is not None:
                 (self.mouth if name == BROKER_NAME else self.eye).say(Addresses(name, addresses))
+
+    async def _run_errands(self) -> None:
+        """Write down what commands ask for; they wait until their file is gone."""
+        folder = errands_of(self._plan.state)
+        while True:
+            for path, errand in errands_in(folder):
+                if errand is None or await self._clerk.write(errand):
+                    with contextlib.suppress(OSError):  # it is written again, rather than never
+                        path.unlink(missing_ok=True)
+            await asyncio.sleep(ERRANDS_EVERY_S)
 
     async def _write_tally(self) -> None:
         while True:

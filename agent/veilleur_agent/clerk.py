@@ -68,6 +68,12 @@ class Clerk:
         self._waiting.append(what)
         self._fresh.set()
 
+    async def write(self, what: What) -> bool:
+        """Write ``what`` down now, with what waits; tell whether it stands in the audit."""
+        self.note(what)
+        await self._turn()
+        return not self.is_tight
+
     async def begin(self) -> None:
         """Open the log and write what waits; a disk that refuses is tried again.
 

@@ -20,6 +20,7 @@ from veilleur_agent.audit_files import AuditDamagedError
 from veilleur_agent.audit_view import look_into, said_of
 from veilleur_agent.box import Box
 from veilleur_agent.budget import leak_bytes_per_day
+from veilleur_agent.clips_cli import clips_app
 from veilleur_agent.enrolment import offers_of, pinned_root, profile_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.events import Tell
@@ -199,6 +200,8 @@ def show_audit(
         raise AuditDamagedError(findings.faults[0].sentence)
     console.print(f"{findings.size} entries, signed up to {findings.signed_size}, whole", highlight=False)
 
+
+app.add_typer(clips_app, name="clips")
 
 app.command(
     epilog="Examples:  veilleur-agent validate street.mp4 --truth tally.toml --site site.toml --camera gare   ·   "

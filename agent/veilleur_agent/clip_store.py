@@ -103,12 +103,12 @@ class ClipStore:
             left.unlink(missing_ok=True)
 
     def lain(self) -> list[Lain]:
-        """Return what lies here, keys without pictures too.
+        """Return what lies here, keys without pictures too; nothing where nothing was ever kept.
 
         Raises:
             OSError: The folders cannot be read.
         """
-        names = {path.stem for folder in (self._days, self._keys) for path in folder.iterdir() if _is_ours(path)}
+        names = {path.stem for folder in (self._days, self._keys) for path in _paths_in(folder) if _is_ours(path)}
         found = []
         for name in sorted(names)[:DAYS_MAX]:
             camera, _, day = name.partition(".")
@@ -118,7 +118,7 @@ class ClipStore:
 
     def size_bytes(self) -> int:
         """Return how long all sealed pictures are together."""
-        return sum(path.stat().st_size for path in self._days.iterdir())
+        return sum(path.stat().st_size for path in _paths_in(self._days))
 
     def add(self, camera: str, at_ms: int, jpeg: bytes, now: Reckoning) -> date:
         """Seal one picture and put it behind the others of its day; safe against a power cut when this returns.
@@ -172,13 +172,16 @@ class ClipStore:
             message = f"a picture of {camera} on {day} was changed, or is sealed with another key"
             raise ClipsUnreadableError(message) from None
 
-    def count(self, camera: str, day: date) -> int:
-        """Return how many pictures of one day lie here; 0 where none do, or they cannot be read."""
+    def times(self, camera: str, day: date) -> list[int]:
+        """Return when the pictures of one day were taken, UTC milliseconds, without opening any.
+
+        Empty where none lie here, or they cannot be read.
+        """
         try:
             with (self._days / f"{camera}.{day}.stills").open("rb") as file:
-                return sum(1 for _ in _places_of(file))
+                return [at_ms for _, at_ms, _ in _places_of(file)]
         except OSError:
-            return 0
+            return []
 
     def destroy_key(self, camera: str, day: date) -> None:
         """Write over the key of a day and remove it: from here on nobody can open its pictures.
@@ -266,6 +269,13 @@ class ClipStore:
             return None
         magic, key, aged, lived, _ = _KEY.unpack(data)
         return _Key(key, (aged, lived)) if magic == _MAGIC else None
+
+
+def _paths_in(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _is_ours(path: Path) -> bool:

@@ -70,18 +70,24 @@ def check_freeze(freeze: Freeze, today: date) -> None:
         raise FreezeRejectedError(f"a freeze lasts at most {FREEZE_DAYS_MAX} days: put it down again when it ends")
 
 
+def check_room(folder: Path, freeze: Freeze) -> None:
+    """Refuse one freeze too many.
+
+    Raises:
+        FreezeRejectedError: There are too many.
+    """
+    if len({path.name for path in folder.glob("*.json")} - {_name_of(freeze.camera, freeze.day)}) >= FREEZES_MAX:
+        raise FreezeRejectedError(f"{FREEZES_MAX} days are frozen already: release one first")
+
+
 def put_freeze(folder: Path, freeze: Freeze) -> None:
     """Put a freeze where the eye reads it.
 
     Raises:
-        FreezeRejectedError: There are too many.
         OSError: The disk refuses.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    name = f"{freeze.camera}.{freeze.day}.json"
-    if len({path.name for path in folder.glob("*.json")} - {name}) >= FREEZES_MAX:
-        raise FreezeRejectedError(f"{FREEZES_MAX} days are frozen already: release one first")
-    replace_file(folder / name, msgspec.json.encode(freeze), 0o644)
+    replace_file(folder / _name_of(freeze.camera, freeze.day), msgspec.json.encode(freeze), 0o644)
 
 
 def remove_freeze(folder: Path, camera: str, day: date) -> None:
@@ -90,7 +96,7 @@ def remove_freeze(folder: Path, camera: str, day: date) -> None:
     Raises:
         OSError: The disk refuses.
     """
-    (folder / f"{camera}.{day}.json").unlink(missing_ok=True)
+    (folder / _name_of(camera, day)).unlink(missing_ok=True)
 
 
 def read_freezes(folder: Path) -> Mapping[CameraDay, Freeze | None]:
@@ -116,6 +122,10 @@ def read_freezes(folder: Path) -> Mapping[CameraDay, Freeze | None]:
 def last_days_of(freezes: Mapping[CameraDay, Freeze | None]) -> dict[CameraDay, date]:
     """Return the last day of each freeze, as retention asks for it."""
     return {key: key[1] + DAMAGED_HOLDS if freeze is None else freeze.until for key, freeze in freezes.items()}
+
+
+def _name_of(camera: str, day: date) -> str:
+    return f"{camera}.{day}.json"
 
 
 def _read(path: Path, named: CameraDay) -> Freeze | None:

@@ -339,7 +339,8 @@ def _prepare_state(settings: AgentSettings) -> Path:
         state.mkdir(parents=True, exist_ok=True)
         (state / "documents").mkdir(mode=0o755, exist_ok=True)
         offers_of(state).mkdir(mode=0o755, exist_ok=True)
-        (state / "audit").mkdir(mode=0o700, exist_ok=True)
+        for name in ("audit", "errands"):
+            (state / name).mkdir(mode=0o700, exist_ok=True)
         freezes_of(state).mkdir(mode=0o755, exist_ok=True)
         eye, mouth = settings.eye_uid, settings.mouth_uid
         for folder, uid in ((state / "eye", eye), (clips_of(state), eye), (state / "mouth", mouth)):

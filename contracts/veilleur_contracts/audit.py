@@ -167,6 +167,16 @@ class ClipsFrozen(Happening, frozen=True):
     persons: tuple[Words, Words]
 
 
+class ClipsReleased(Happening, frozen=True):
+    """Somebody ended the freeze of a camera's day before its last day."""
+
+    camera: CameraId
+    day: date
+    who: Words
+    role: Slug
+    why: Words
+
+
 class ClipsExported(Happening, frozen=True):
     """Somebody took clips out."""
 
@@ -227,6 +237,7 @@ What = (
     | ReportMade
     | ClipsDestroyed
     | ClipsFrozen
+    | ClipsReleased
     | ClipsExported
     | ClockJumped
     | LogMended

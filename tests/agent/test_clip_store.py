@@ -39,7 +39,8 @@ def test_pictures_come_out_as_they_went_in_day_by_day(tmp_path) -> None:
         Lain(AVENUE, FIRST_MAY, (FIRST_MAY_MS, FIRST_MAY_MS)),
         Lain(AVENUE, FIRST_MAY + timedelta(1), (second_ms, second_ms)),
     ]
-    assert (store.count(AVENUE, FIRST_MAY), store.count(AVENUE, date(2030, 1, 1))) == (2, 0)
+    assert store.times(AVENUE, FIRST_MAY) == [FIRST_MAY_MS, FIRST_MAY_MS + 60_000]
+    assert store.times(AVENUE, date(2030, 1, 1)) == []
     assert store.size_bytes() == sum(path.stat().st_size for path in (tmp_path / "days").iterdir()) > 4 * len(JPEG)
 
 
@@ -223,7 +224,7 @@ def test_a_folder_that_is_none_is_an_error_that_says_so(tmp_path) -> None:
         opened(store)
     with pytest.raises(ClipsUnwritableError, match="cannot be kept"):
         store.add(AVENUE, FIRST_MAY_MS, JPEG, a_reckoning())
-    assert store.count(AVENUE, FIRST_MAY) == 0
+    assert store.times(AVENUE, FIRST_MAY) == []
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ class Upkeep:
         self._at_s = self._kept_at_s = clock.elapsed_s()
         self._looked_at_s: float | None = None
         self._allowed: Mapping[str, Allowed] = {}
+        self._freezes_at_ns = 0
         self._is_keeping: dict[str, bool] = {}
         self._told_gone: set[CameraDay] = set()
         self._refused_at_s: dict[str, float] = {}
@@ -112,7 +113,7 @@ class Upkeep:
             is_set: Whether the clock is known to be set.
         """
         self._is_set = is_set
-        is_changed = allowed != self._allowed
+        is_changed = allowed != self._allowed or self._are_freezes_changed()
         self._allowed = allowed
         self._tell_keeping()
         now_s = self._clock.elapsed_s()
@@ -175,6 +176,15 @@ class Upkeep:
             self._store.keep_reckoning(self._now)
         except OSError:
             self._refuse("reckoning")
+
+    def _are_freezes_changed(self) -> bool:
+        """Tell whether a freeze was put down or taken away since the last turn."""
+        try:
+            at_ns = self._freezes.stat().st_mtime_ns
+        except OSError:
+            at_ns = 0
+        before, self._freezes_at_ns = self._freezes_at_ns, at_ns
+        return at_ns != before
 
     def _tell_keeping(self) -> None:
         """Say of each camera that should keep stills whether it may, whenever that changes."""

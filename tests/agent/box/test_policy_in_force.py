@@ -1,9 +1,8 @@
 """A real box under policies signed with the fleet's own commands: what holds, what is refused, what the audit says."""
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from city_hall import CityHall
-from fleet_double import Ledger, fleet_at
 from journeys.town import film_of, scenario_of, site_of
 from model_builders import built_sprite
 from veilleur_agent.audit import AuditLog
-from veilleur_agent.audit_view import look_into
-from veilleur_agent.box import Box
 from veilleur_agent.cli import app
-from veilleur_agent.confine.process import lacking_here
 from veilleur_agent.errors import StartRefusedError
-from veilleur_agent.offers import put_offer
 from veilleur_agent.preflight import Plan, plan_of
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import (
@@ -31,7 +25,6 @@ from veilleur_contracts.audit import (
     StopTaken,
     StrictFrom,
     StrictUntil,
-    What,
     origin_of,
 )
 from veilleur_contracts.clock import SystemClock
@@ -39,9 +32,9 @@ from veilleur_contracts.envelope import read_envelope
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import CameraHealth, Context, CrossingWindow, Quality
 from veilleur_simulator.broker import Broker, broker_in
+from watched_box import Watched, box_in
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
-WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -65,66 +58,10 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield one
 
 
-class Watched:
-    """A box that runs, its log, its audit, and the ledger of its fleet."""
-
-    def __init__(self, plan: Plan, ledger: Ledger) -> None:
-        self.told: list[tuple[str, dict[str, object]]] = []
-        self.ledger, self.plan = ledger, plan
-        self.box = Box(plan, lambda event, **values: self.told.append((event, values)), SystemClock())
-
-    def events(self, name: str) -> list[dict[str, object]]:
-        return [values for event, values in self.told if event == name]
-
-    def states(self) -> list[tuple[object, object, object]]:
-        """Profile, why no more, and whether it runs, each time it changed."""
-        return [(one["profile"], one["why"], one["runs"]) for one in self.events("camera.permissions_changed")]
-
-    def records(self, kind: type) -> list:
-        return [record for record in self.ledger.records.values() if isinstance(record, kind)]
-
-    def audit(self, *kinds: type[What]) -> list[What]:
-        findings, entries = look_into(self.plan.audit, 10_000)
-        assert findings.is_whole, findings.faults
-        return [entry.what for entry in entries if isinstance(entry.what, kinds)]
-
-    def offer(self, document: Path | bytes) -> str:
-        return put_offer(self.plan.offers, document if isinstance(document, bytes) else document.read_bytes())
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for lies in other processes
-                await asyncio.sleep(0.02)
-
-    async def until_dealt_with(self, sha256: str) -> None:
-        await self.until(lambda: not (self.plan.offers / f"{sha256}.dsse").exists())
-
-
 @pytest.fixture
 def running(tmp_path, models, film, broker, hall):
-    @asynccontextmanager
-    async def run(policy: Path | None, root: Path | None = hall.root) -> AsyncIterator[Watched]:
-        (tmp_path / "site.toml").write_text(site_of(str(film), loop=True), encoding="utf-8")
-        settings = settings_of(
-            state=tmp_path / "state",
-            models=models,
-            model="sprite",
-            policy=None if policy is None else str(policy),
-            root=root,
-            broker=broker.url,
-            trust_clock=True,
-            allow_unconfined=bool(lacking_here()),
-        )
-        watched = Watched(plan_of(tmp_path / "site.toml", settings), Ledger())
-        async with fleet_at(broker.host, broker.port, watched.ledger):
-            task = asyncio.create_task(watched.box.run(), name="box")
-            try:
-                yield watched
-                watched.box.stop()
-                assert await task == 0
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+    def run(policy: Path | None, root: Path | None = hall.root) -> AbstractAsyncContextManager[Watched]:
+        return box_in(tmp_path, site_of(str(film), loop=True), models, broker, policy=policy, root=root)
 
     return run
 
