@@ -13,6 +13,7 @@ from veilleur_fleet.access.accounts import Accounts
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.passwords import Costs
 from veilleur_fleet.access.porter import Entrance
+from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.store.database import Database
 from veilleur_fleet.store.work import Delivery
 
@@ -41,7 +42,8 @@ class HandClock:
 
 def entrance_of(database: Database, clock: HandClock, access: Access = Access.AUTO) -> Entrance:
     """Return an entrance whose passwords cost little to try."""
-    return Entrance(Accounts(database.readers, database.desk, clock, Costs(4, 8, 1)), access)
+    engines = (database.readers, database.desk, clock)
+    return Entrance(Accounts(*engines, Costs(4, 8, 1)), RoutingTable(*engines), access)
 
 
 def context(

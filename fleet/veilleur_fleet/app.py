@@ -27,6 +27,7 @@ from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError
 from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
+from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.serving import Server, listen, url_of
 from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, broker_for_boxes, door_of, shards_of
 from veilleur_fleet.store.database import Database
@@ -87,7 +88,8 @@ class Fleet:
             connected=lambda: standing.connected,
         )
         self._door = door_for(identity, database.readers, broker_for_boxes(settings), clock)
-        entrance = Entrance(Accounts(database.readers, database.desk, clock), settings.access)
+        engines = (database.readers, database.desk, clock)
+        entrance = Entrance(Accounts(*engines), RoutingTable(*engines), settings.access)
         health = health_of(database.readers, standing)
         self._app = web_app(painter, database.readers, metrics, health, entrance)
 
@@ -212,8 +214,8 @@ def run(settings: Settings, clock: Clock, ready: Callable[[str, str | None], Non
     shards = shards_of(settings.shards)
     with contextlib.ExitStack() as opened:
         database = opened.enter_context(open_when_free(where, clock, shards, standby=settings.standby))
-        check_access(settings.access, address, Accounts(database.readers, database.desk, clock))
         listening = opened.enter_context(listen(address, "--listen"))
+        check_access(settings.access, address, Accounts(database.readers, database.desk, clock))
         knocking = None if door is None else opened.enter_context(listen(door, "--door"))
         scheme = "https" if is_tls else "http"
         urls = (url_of(listening, root), None if knocking is None else url_of(knocking, scheme=scheme))

@@ -18,6 +18,7 @@ from veilleur_fleet.feeds.command import export_app, push_app
 from veilleur_fleet.pki.command import broker_app, pki_app
 from veilleur_fleet.policy import policy_app
 from veilleur_fleet.quarantine import quarantine_app
+from veilleur_fleet.routing.command import route_app
 from veilleur_fleet.settings import Settings
 
 _EXAMPLES = """
@@ -40,6 +41,7 @@ cli = typer.Typer(
 cli.add_typer(account_app, name="account")
 cli.add_typer(token_app, name="token")
 cli.add_typer(actions_app, name="actions")
+cli.add_typer(route_app, name="route")
 cli.add_typer(policy_app, name="policy")
 cli.add_typer(audit_app, name="audit")
 cli.add_typer(quarantine_app, name="quarantine")

@@ -3,64 +3,22 @@
 import contextlib
 import re
 
-import httpx
 import pytest
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from fleet_builders import entrance_of
-from veilleur_fleet.access.actions import By
+from house_builders import PASSWORD, House, form_token_in, log_in
 from veilleur_fleet.access.attempts import WHILE_S
-from veilleur_fleet.access.capacity import STAFF, Access, Capacity, Role
+from veilleur_fleet.access.capacity import STAFF, Access, Role
 from veilleur_fleet.access.porter import BODY_BYTES_MAX, FORM_COOKIE, SESSION_COOKIE, local_path, require
-from veilleur_fleet.app import check_access, health_of
+from veilleur_fleet.app import check_access
 from veilleur_fleet.errors import SettingsRejectedError
-from veilleur_fleet.ingest import Standing
-from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.settings import ListenAddress
-from veilleur_fleet.web.app import web_app
-from veilleur_fleet.web.languages import languages_of
-from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.login import PER_ADDRESS, PER_PAIR
-from veilleur_fleet.web.pages import Painter, Place
 
-ROOT = By("root", "server")
-PASSWORD = "trois petits chats"  # noqa: S105 - of nobody
 WRONG = " ".join(["wrong"] * 3)
-BROWSER = {"accept": "text/html,*/*"}
 PUBLIC = {"/login", "/healthz"}
 NEEDS_SOMETHING = re.compile(r"[{]")
-
-
-class House:
-    """A fleet's web on a database, with a porter."""
-
-    def __init__(self, database, clock, access=Access.AUTO, root="") -> None:
-        self.entrance = entrance_of(database, clock, access)
-        self.accounts = self.entrance.accounts
-        painter = Painter(
-            database.readers,
-            languages_of("Europe/Paris"),
-            live=Live(),
-            clock=clock,
-            place=Place(root, "mqtt://broker:1883", "Europe/Paris"),
-            connected=lambda: True,
-        )
-        health = health_of(database.readers, Standing(connected=True))
-        self.app = web_app(painter, database.readers, Metrics(), health, self.entrance)
-        self.root = root
-
-    def add(self, name, role) -> None:
-        self.accounts.add(ROOT, name, name.title(), Capacity.parse(role), PASSWORD)
-
-    def token(self, role) -> dict[str, str]:
-        name = f"t-{len(self.accounts.tokens())}"
-        return {"authorization": f"Bearer {self.accounts.new_token(ROOT, name, Capacity.parse(role), 30)}"}
-
-    def browser(self, scheme="http", **headers):
-        return httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app), base_url=f"{scheme}://fleet{self.root}", headers=BROWSER | headers
-        )
 
 
 @pytest.fixture
@@ -72,16 +30,6 @@ def house(database, clock):
 def closed(house):
     house.add("jmartin", "operator")
     return house
-
-
-def form_token_in(page: str) -> str:
-    return re.search(r'name="form_token" value="([0-9a-f]{64})"', page)[1]
-
-
-async def log_in(web, name="jmartin", password=PASSWORD, following="/"):
-    page = await web.get("/login", params={"lang": "en"})
-    form = {"form_token": form_token_in(page.text), "name": name, "password": password, "following": following}
-    return await web.post("/login?lang=en", data=form)
 
 
 def routes_of(app):

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from veilleur_fleet.access.accounts import SECRET_CHARACTERS_MAX, SESSION_MS, Accounts
 from veilleur_fleet.access.capacity import PASSER_BY, STAFF, Access, Caller, Role
+from veilleur_fleet.routing.table import RoutingTable
 
 SESSION_COOKIE: Final = "veilleur-session"
 FORM_COOKIE: Final = "veilleur-form"
@@ -68,10 +69,12 @@ class Entrance:
 
     Attributes:
         accounts: Whom it knows.
+        routing: Which service is told what.
         access: When it asks.
     """
 
     accounts: Accounts
+    routing: RoutingTable
     access: Access = Access.AUTO
 
 

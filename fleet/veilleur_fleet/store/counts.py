@@ -33,6 +33,7 @@ class Asked:
         labels: Labels wanted.
         from_s: Windows that begin at or after this second.
         to_s: Windows that begin before this second.
+        within: Only cameras in one of these areas.
     """
 
     controller: str | None = None
@@ -41,6 +42,20 @@ class Asked:
     labels: tuple[Label, ...] = _EVERY_LABEL
     from_s: int | None = None
     to_s: int | None = None
+    within: tuple["Area", ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Some cameras; an empty set leaves a thing open.
+
+    Attributes:
+        controllers: Who answers for them.
+        communes: Where they are.
+    """
+
+    controllers: frozenset[str] = frozenset()
+    communes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,11 +268,18 @@ def _joined(query: sa.Select[Any], asked: Asked) -> sa.Select[Any]:
     for column, value in wanted:
         if value is not None:
             query = query.where(column == value)
+    if asked.within is not None:
+        query = query.where(sa.or_(sa.false(), *(_inside(area) for area in asked.within)))
     if asked.from_s is not None:
         query = query.where(windows.c.at_s >= asked.from_s)
     if asked.to_s is not None:
         query = query.where(windows.c.at_s < asked.to_s)
     return query
+
+
+def _inside(area: Area) -> sa.ColumnElement[bool]:
+    wanted = ((cameras.c.controller, area.controllers), (cameras.c.insee, area.communes))
+    return sa.and_(sa.true(), *(column.in_(sorted(names)) for column, names in wanted if names))
 
 
 def _summed(name: str) -> sa.Label[Any]:

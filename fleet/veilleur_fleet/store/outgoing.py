@@ -69,14 +69,16 @@ class Outgoings:
 
     def topic_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]], record: AnyRecord) -> str:
         """Return where consumers find ``record``, which stands in ``row``."""
-        kind = NAME_OF[type(record)]
-        if isinstance(record, OfContext):
-            context = self._context(connection, row.box_no, record.context)
-        elif isinstance(record, Context):
-            context = record
-        else:
+        kind, context = NAME_OF[type(record)], self.context_of(connection, row.box_no, record)
+        if context is None:
             return out_technical_topic(row.controller, row.box, kind)
         return out_topic(row.controller, class_of_stream(row.stream), context.insee, context.camera, kind)
+
+    def context_of(self, connection: sa.Connection, box_no: int, record: AnyRecord) -> Context | None:
+        """Return what ``record`` of the box refers to; None: it is a whole box's."""
+        if isinstance(record, OfContext):
+            return self._context(connection, box_no, record.context)
+        return record if isinstance(record, Context) else None
 
     def _outgoing_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Outgoing:
         record = decode_record(row.raw)

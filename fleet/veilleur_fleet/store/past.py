@@ -6,6 +6,8 @@
 There is one writer and a reader sees whole commits, so nothing ever appears behind a cursor that was read past.
 """
 
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from veilleur_contracts.codec import decode_record, encode
-from veilleur_contracts.messages import AnyRecord, MessageClass, Published, class_of_stream
+from veilleur_contracts.messages import AnyRecord, Context, MessageClass, Published, class_of_stream
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.store.kinds import NAME_OF
 from veilleur_fleet.store.outgoing import Outgoings
@@ -24,6 +26,8 @@ LIMIT_MAX: Final = 1000
 SCANNED_MAX: Final = 10_000
 """Records looked at for one question: a filter that nothing passes must not read a whole city's year."""
 _CLASS_ORDER: Final = tuple(MessageClass)
+
+Passes = Callable[[MessageClass, str, AnyRecord, Context | None], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,11 @@ class Wanted:
     after: int
     kind: MessageClass | None = None
     controller: str | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Tell whether no record of the shard is left out."""
+        return self.kind is None and self.controller is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +105,18 @@ class Past:
         self._readers = readers
         self._outgoings = Outgoings(readers)
 
-    def after(self, wanted: Wanted, limit: int) -> Stretch:
+    def ends(self) -> dict[int, int]:
+        """Return the last cursor given out of each shard that has given out any."""
+        with self._readers.connect() as connection:
+            return {row.shard: row.last for row in connection.execute(sa.select(shards.c.shard, shards.c.last))}
+
+    def after(self, wanted: Wanted, limit: int, passes: Passes | None = None) -> Stretch:
         """Return the next records that are ``wanted``, ``limit`` at most.
+
+        Args:
+            wanted: Which ones.
+            limit: How many at most.
+            passes: Told class, controller, record and Context; only what it says yes to is returned.
 
         Raises:
             QueryRejectedError: The cursor is one that this shard has not given out yet.
@@ -110,7 +129,7 @@ class Past:
                     f"after: shard {wanted.shard} has given out cursors up to {last} only; the fleet's database was"
                     " replaced or restored, so begin again with after=0"
                 )
-            end = self._end(connection, wanted, last)
+            end = last if wanted.is_everything and passes is None else self._end(connection, wanted, last)
             query = (
                 sa.select(records, boxes.c.box, boxes.c.controller)
                 .join_from(records, boxes, records.c.box_no == boxes.c.box_no)
@@ -120,8 +139,10 @@ class Past:
                 query = query.where(records.c["class"] == _CLASS_ORDER.index(wanted.kind))
             if wanted.controller is not None:
                 query = query.where(boxes.c.controller == wanted.controller)
-            rows = connection.execute(query.order_by(records.c.position).limit(limit)).all()
-            told = [self._told_of(connection, row) for row in rows]
+            query = query.order_by(records.c.position)
+            rows = connection.execute(query.limit(limit) if passes is None else query)
+            told = list(itertools.islice(self._told(connection, rows, passes), limit))
+            rows.close()
         return Stretch(told, told[-1].cursor if len(told) == limit else end, last)
 
     def _end(self, connection: sa.Connection, wanted: Wanted, last: int) -> int:
@@ -129,8 +150,6 @@ class Past:
 
         Cursors have holes, where records were forgotten or a backup was restored, so rows are counted and not cursors.
         """
-        if wanted.kind is None and wanted.controller is None:
-            return last
         start = wanted.shard << POSITION_BITS
         query = (
             sa.select(records.c.position)
@@ -142,8 +161,18 @@ class Past:
         found = connection.execute(query).scalar()
         return last if found is None else int(found) - start
 
-    def _told_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Told:
-        record = decode_record(row.raw)
+    def _told(
+        self, connection: sa.Connection, rows: Iterable[sa.Row[tuple[object, ...]]], passes: Passes | None
+    ) -> Iterator[Told]:
+        for row in rows:
+            record = decode_record(row.raw)
+            if passes is not None:
+                context = self._outgoings.context_of(connection, row.box_no, record)
+                if not passes(class_of_stream(row.stream), row.controller, record, context):
+                    continue
+            yield self._told_of(connection, row, record)
+
+    def _told_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]], record: AnyRecord) -> Told:
         cursor = row.position & ((1 << POSITION_BITS) - 1)
         return Told(
             cursor,

@@ -5,6 +5,7 @@ import binascii
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -15,12 +16,13 @@ from fastapi.responses import JSONResponse
 
 from veilleur_contracts.ids import ID_PATTERN
 from veilleur_contracts.messages import Label
-from veilleur_fleet.access.capacity import Role
+from veilleur_fleet.access.capacity import EVERYONE, Role
 from veilleur_fleet.access.porter import require, staff
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store import counts, standing
 from veilleur_fleet.web.answers import Fault, Health, Stream, Streams, Totals, Window, Windows
+from veilleur_fleet.web.reach import Reach, service_of
 
 _STREAM_CURSOR: Final = struct.Struct(">qq")
 _LAST_S: Final = 0xFFFF_FFFF
@@ -59,20 +61,22 @@ _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def routes(readers: sa.Engine, metrics: Metrics, health: Callable[[], Health]) -> APIRouter:
+def routes(readers: sa.Engine, metrics: Metrics, health: Callable[[], Health], reach: Reach) -> APIRouter:
     """Return the routes; ``health`` tells how the fleet stands, and may ask the database."""
     router = APIRouter()
 
-    @router.get("/v1/counts", responses=_REFUSED, dependencies=[Depends(staff)])
-    def counts_of_windows(asked: Question, limit: Limit = 100, cursor: Cursor = None) -> Windows:
+    @router.get("/v1/counts", responses=_REFUSED, dependencies=[Depends(require(*EVERYONE))])
+    def counts_of_windows(request: Request, asked: Question, limit: Limit = 100, cursor: Cursor = None) -> Windows:
         """What crossed which line, window by window: line by line, and each in time order."""
+        asked = replace(asked, within=reach.areas(service_of(request)))
         with readers.connect() as connection:
             windows, following = counts.page_of(connection, asked, limit, cursor)
         return Windows(items=[Window.of(window) for window in windows], next=following)
 
-    @router.get("/v1/totals", responses=_REFUSED, dependencies=[Depends(staff)])
-    def totals(asked: Question) -> Totals:
+    @router.get("/v1/totals", responses=_REFUSED, dependencies=[Depends(require(*EVERYONE))])
+    def totals(request: Request, asked: Question) -> Totals:
         """The sum of every cell over all the windows asked for."""
+        asked = replace(asked, within=reach.areas(service_of(request)))
         with readers.connect() as connection:
             return Totals.of(counts.totals_of(connection, asked))
 

@@ -14,9 +14,11 @@ from starlette.exceptions import HTTPException
 from veilleur_fleet.access.porter import Entrance, Porter, ask_who
 from veilleur_fleet.errors import AccessRejectedError, QueryRejectedError
 from veilleur_fleet.metrics import Metrics
-from veilleur_fleet.web import api, login, pages, records
+from veilleur_fleet.store.past import Past
+from veilleur_fleet.web import api, login, pages, records, services, stream
 from veilleur_fleet.web.answers import Fault, Health
 from veilleur_fleet.web.guard import Guard
+from veilleur_fleet.web.reach import Reach
 
 
 def web_app(
@@ -38,8 +40,11 @@ def web_app(
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    app.include_router(api.routes(readers, metrics, health))
-    app.include_router(records.routes(readers))
+    past, reach = Past(readers), Reach(entrance.routing)
+    app.include_router(api.routes(readers, metrics, health, reach))
+    app.include_router(records.routes(past, reach))
+    app.include_router(stream.routes(stream.Followers(past, painter.live, painter.clock), reach))
+    app.include_router(services.routes(painter, entrance.routing))
     app.include_router(pages.routes(painter, app))
     app.include_router(login.routes(painter, login.Login(entrance.accounts, painter.clock)))
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))

@@ -5,23 +5,24 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.ids import ID_PATTERN, SHARDS
 from veilleur_contracts.messages import MessageClass
-from veilleur_fleet.access.porter import staff
+from veilleur_fleet.access.capacity import EVERYONE
+from veilleur_fleet.access.porter import require
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.store.past import LIMIT_MAX, Past, Stretch, Told, Wanted
 from veilleur_fleet.web.answers import Answer, Fault
+from veilleur_fleet.web.reach import Reach, service_of
 
-_CURSOR_MAX: Final = 0xFFFF_FFFF_FFFF
+CURSOR_MAX: Final = 0xFFFF_FFFF_FFFF
 _NAMES: Final = ("shard", "after", "limit", "class", "controller")
 
 Shard = Annotated[int, Query(ge=0, le=SHARDS - 1, description=f"crc32(box) % {SHARDS}; each has cursors of its own")]
-After = Annotated[int, Query(ge=0, le=_CURSOR_MAX, description="the last cursor you have of this shard; 0: none")]
+After = Annotated[int, Query(ge=0, le=CURSOR_MAX, description="the last cursor you have of this shard; 0: none")]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="how many at most")]
 Kind = Annotated[MessageClass | None, Query(alias="class", description="only streams of this class: T, S, A or E")]
 Controller = Annotated[str | None, Query(pattern=ID_PATTERN, description="only boxes of this controller")]
@@ -93,19 +94,26 @@ def each_name_once(request: Request) -> None:
             raise QueryRejectedError(f"{name}: give it once")
 
 
-def routes(readers: sa.Engine) -> APIRouter:
-    """Return the route, which reads through ``readers``."""
-    router, past = APIRouter(), Past(readers)
+def routes(past: Past, reach: Reach) -> APIRouter:
+    """Return the route."""
+    router = APIRouter()
 
     @router.get(
         "/v1/records",
-        dependencies=[Depends(each_name_once), Depends(staff)],
+        dependencies=[Depends(each_name_once), Depends(require(*EVERYONE))],
         responses={400: {"model": Fault, "description": "the question cannot be answered as it is asked"}},
     )
     def records(
-        shard: Shard, after: After = 0, limit: Limit = 100, kind: Kind = None, controller: Controller = None
+        request: Request,
+        *,
+        shard: Shard,
+        after: After = 0,
+        limit: Limit = 100,
+        kind: Kind = None,
+        controller: Controller = None,
     ) -> ToldRecords:
         """Every record of one shard after a cursor, as on MQTT: for whoever missed some."""
-        return ToldRecords.of(shard, past.after(Wanted(shard, after, kind, controller), limit))
+        passes = reach.passes(service_of(request))
+        return ToldRecords.of(shard, past.after(Wanted(shard, after, kind, controller), limit, passes))
 
     return router

@@ -1,0 +1,1 @@
+"""Which service of the control centre is told what."""

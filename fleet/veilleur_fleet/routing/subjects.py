@@ -1,0 +1,74 @@
+"""Say of a record what routing asks."""
+
+from typing import Final
+
+from veilleur_contracts.messages import (
+    AnyRecord,
+    Birth,
+    CameraHealth,
+    Context,
+    CrossingWindow,
+    FetchAlarm,
+    Gap,
+    MessageClass,
+    ObjectWindow,
+    OccupancyWindow,
+    Reported,
+    RoadState,
+    RollUp,
+    SpeedWindow,
+    StayWindow,
+    StreetEvent,
+    Validation,
+    ViewAlarm,
+)
+from veilleur_contracts.messages import EventKind as WireEvent
+from veilleur_contracts.policy import EventKind
+from veilleur_fleet.routing.rules import Purpose, Subject
+
+PURPOSE_OF: Final[dict[type[AnyRecord], Purpose]] = {
+    Context: Purpose.MOBILITY,
+    CrossingWindow: Purpose.MOBILITY,
+    RollUp: Purpose.MOBILITY,
+    OccupancyWindow: Purpose.MOBILITY,
+    SpeedWindow: Purpose.MOBILITY,
+    Validation: Purpose.MOBILITY,
+    StayWindow: Purpose.PARKING,
+    ObjectWindow: Purpose.CLEANLINESS,
+    RoadState: Purpose.TRAFFIC,
+    Birth: Purpose.UPKEEP,
+    CameraHealth: Purpose.UPKEEP,
+    FetchAlarm: Purpose.UPKEEP,
+    Gap: Purpose.UPKEEP,
+    Reported: Purpose.UPKEEP,
+    ViewAlarm: Purpose.UPKEEP,
+}
+"""What a record is told for; one that is not here, and is no event, is routed to nobody."""
+
+EVENT_OF: Final = {
+    WireEvent.STANDING_VEHICLE: EventKind.STOPPED_VEHICLE,
+    WireEvent.BULKY_OBJECT: EventKind.BULKY_OBJECT,
+    WireEvent.WRONG_WAY: EventKind.WRONG_WAY,
+}
+"""What the wire calls an event, and what a policy authorises."""
+PURPOSE_OF_EVENT: Final = {
+    EventKind.STOPPED_VEHICLE: Purpose.PARKING,
+    EventKind.BULKY_OBJECT: Purpose.CLEANLINESS,
+    EventKind.WRONG_WAY: Purpose.ROAD_SAFETY,
+}
+
+
+def subject_of(kind: MessageClass, controller: str, record: AnyRecord, context: Context | None) -> Subject:
+    """Return what routing asks of ``record``.
+
+    Args:
+        kind: Class of its stream.
+        controller: Who answers for its box.
+        record: What it says.
+        context: What it refers to; None: it is a whole box's.
+    """
+    insee, camera = (None, None) if context is None else (context.insee, context.camera)
+    if isinstance(record, StreetEvent):
+        event = EVENT_OF[WireEvent(record.kind)]
+        return Subject(kind, controller, PURPOSE_OF_EVENT[event], record.at_s, insee, camera, event)
+    return Subject(kind, controller, PURPOSE_OF.get(type(record)), 0, insee, camera, is_key=isinstance(record, Context))
