@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 from veilleur_agent.clip_store import ClipStore
 from veilleur_agent.eye.retention import CameraDay, Lain, Reckoning, begin, reckon
 from veilleur_agent.freezes import last_days_of, read_freezes
+from veilleur_contracts.messages import ClipsHeld
+
+AT_S_MAX: Final = 0xFFFF_FFFF
+MIB: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,31 @@ class StoreFacts:
         return sum(1 for one in self.lain if one.births is None)
 
 
+def facts_of(store: ClipStore, freezes: Path, now: Reckoning) -> StoreFacts:
+    """Look into a store whose reckoning is known.
+
+    Raises:
+        OSError: It is there and cannot be read.
+    """
+    lain = tuple(store.lain())
+    lies = {(one.camera, one.day) for one in lain}
+    frozen = {key: until for key, until in last_days_of(read_freezes(freezes)).items() if key in lies}
+    return StoreFacts(lain, now, store.size_bytes(), frozen)
+
+
+def held_of(facts: StoreFacts, at_s: int, faults: int) -> ClipsHeld:
+    """Return what is said of a store on the wire.
+
+    Args:
+        facts: As measured.
+        at_s: When, by the clock, right or wrong.
+        faults: Sum of ``ClipFault``.
+    """
+    oldest_s = None if facts.oldest_s is None else min(int(facts.oldest_s), AT_S_MAX)
+    size_mib = min(-(-facts.size_bytes // MIB), MIB)
+    return ClipsHeld(min(max(at_s, 0), AT_S_MAX), len(facts.lain), len(facts.frozen), oldest_s, size_mib, faults)
+
+
 def measure(clips: Path, freezes: Path, now_ms: int) -> StoreFacts:
     """Look into a store; where there is none, nothing is kept.
 
@@ -67,12 +97,9 @@ def measure(clips: Path, freezes: Path, now_ms: int) -> StoreFacts:
         OSError: It is there and cannot be read.
     """
     store = ClipStore(clips)
-    lain = tuple(store.lain())
     before = store.reckoning()
-    now = begin(now_ms, lain, is_set=True) if before is None else reckon(before, now_ms, 0, is_set=False)
-    lies = {(one.camera, one.day) for one in lain}
-    frozen = {key: until for key, until in last_days_of(read_freezes(freezes)).items() if key in lies}
-    return StoreFacts(lain, now, store.size_bytes(), frozen)
+    now = begin(now_ms, store.lain(), is_set=True) if before is None else reckon(before, now_ms, 0, is_set=False)
+    return facts_of(store, freezes, now)
 
 
 def age_of(one: Lain, now: Reckoning) -> float:

@@ -149,7 +149,7 @@ def release_clips(
     why: WhyOption,
     state: StateOption = None,
 ) -> None:
-    """End the freeze of a day: it goes within the hour when its time is over."""
+    """End the freeze of a day: it goes at once when its time is over, else when it is."""
     folder = _box_in(state)
     entry = ClipsReleased(_camera(camera), day.date(), _words("--who", who), _role(role), _words("--why", why))
     if (entry.camera, entry.day) not in read_freezes(freezes_of(folder)):

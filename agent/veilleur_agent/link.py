@@ -32,6 +32,7 @@ from veilleur_contracts.messages import (
     Birth,
     CameraHealth,
     Carried,
+    ClipsHeld,
     Context,
     DocumentReady,
     FetchAlarm,
@@ -134,7 +135,7 @@ class Allowances:
         match record:
             case Context(camera=camera) | CameraHealth(camera=camera) | ViewAlarm(camera=camera):
                 bucket = self._buckets.get(camera, self._others)
-            case Birth() | Gap() | Reported() | FetchAlarm():
+            case Birth() | Gap() | Reported() | FetchAlarm() | ClipsHeld():
                 bucket = self._others
             case _:
                 bucket = self._buckets.get(self._camera_of.get(record.context, ""), self._others)

@@ -49,6 +49,7 @@ EXAMPLES: Final[dict[type[m.Record], m.Record]] = {
         *(1_790_000_100, 1, 7, "8899aabbccddeeff", "00112233445566ff", "stopped", m.Strictness.STOPPED),
         *(0, 1, 1_790_000_000, None, m.Refusal.NONE),
     ),
+    m.ClipsHeld: m.ClipsHeld(1_790_000_100, 11, 1, 823_000, 412, m.ClipFault.FULL),
     m.FetchAlarm: m.FetchAlarm(1_790_000_100, "8899aabbccddeeff", m.FetchFault.WRONG_HASH, 3),
     m.Batch: m.Batch(_STREAM, 41, (msgspec.Raw(encode(_CONTEXT)), msgspec.Raw(encode(_WINDOW)))),
     m.Ack: m.Ack(_STREAM, 42),

@@ -157,6 +157,15 @@ class FetchFault(IntEnum):
     DISK = 7
 
 
+class ClipFault(IntFlag):
+    """What is wrong with the keeping of stills."""
+
+    FULL = 1
+    DISK_REFUSES = 2
+    KEY_NOT_DESTROYED = 4
+    CLOCK_JUMPED = 8
+
+
 AtS = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF, description="UTC seconds since 1970")]
 WindowS = Annotated[int, Meta(ge=1, le=86_400, description="length of the window, seconds")]
 ContextNumber = Annotated[
@@ -389,6 +398,20 @@ class FetchAlarm(Record, frozen=True, tag=23):
     tries: Annotated[Count, Meta(description="how often it was tried")]
 
 
+class ClipsHeld(Record, frozen=True, tag=20):
+    """What a box holds of kept stills, measured; at a change, each hour, and at once when something is wrong."""
+
+    at_s: AtS
+    days: Annotated[int, Meta(ge=0, le=4096, description="days of cameras, frozen ones too")]
+    frozen: Annotated[int, Meta(ge=0, le=4096, description="those that are kept for justice")]
+    oldest_s: Annotated[
+        Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] | None,
+        Meta(description="age of the oldest still that is not frozen, seconds; nil: there is none"),
+    ]
+    size_mib: Annotated[int, Meta(ge=0, le=1 << 20, description="all of them together, MiB, rounded up")]
+    faults: Annotated[int, Meta(ge=0, le=15, description="sum of ClipFault flags; 0: all is well")]
+
+
 class Batch(Record, frozen=True, tag=1):
     """Records ``first_seq, first_seq + 1, …`` of one stream; a Gap takes the place of all the numbers it names."""
 
@@ -468,6 +491,7 @@ AnyRecord = (
     | Validation
     | Reported
     | FetchAlarm
+    | ClipsHeld
 )
 
 CLASS_OF: Final[dict[type[Record], MessageClass]] = {
@@ -486,6 +510,7 @@ CLASS_OF: Final[dict[type[Record], MessageClass]] = {
     Birth: MessageClass.TECHNICAL,
     Reported: MessageClass.TECHNICAL,
     FetchAlarm: MessageClass.TECHNICAL,
+    ClipsHeld: MessageClass.TECHNICAL,
 }
 """The class of each record; a Gap has the class of the stream it stands in."""
 

@@ -219,6 +219,7 @@ class Eye:
         self._reports.extend(map(Witnessed, shift.happened))
         self._reports.extend(map(Dealt, shift.dealt))
         self._reports.extend(map(Witnessed, self._upkeep.turn(self._posts.allowed(), is_set=self._is_synced)))
+        self._say(self._upkeep.due())
         while self._reports and self._control.say(self._reports[0]):
             self._reports.popleft()
 

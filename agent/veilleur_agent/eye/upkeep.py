@@ -10,8 +10,9 @@ A disk that refuses stops the keeping and never the eye.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from veilleur_agent.clip_facts import facts_of, held_of
 from veilleur_agent.clip_store import ClipsFullError, ClipStore, ClipsUnwritableError
 from veilleur_agent.events import Tell
 from veilleur_agent.eye.clips import StillRejectedError, still_of
@@ -30,11 +31,17 @@ from veilleur_agent.eye.stills import Checks, Detectors, Stills
 from veilleur_agent.freezes import last_days_of, read_freezes
 from veilleur_contracts.audit import ClipsDestroyed, ClockJumped
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.messages import ClipFault, ClipsHeld
+
+if TYPE_CHECKING:
+    from datetime import date
 
 LOOKED_AT_EVERY_S: Final = 3600.0
 RECKONED_EVERY_S: Final = 60.0
 REFUSED_EVERY_S: Final = 600.0
+SAID_EVERY_S: Final = 60.0
 BY_S_MAX: Final = 0xFFFF_FFFF
+FAULT_OF: Final = {"full": ClipFault.FULL, "key": ClipFault.KEY_NOT_DESTROYED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +82,14 @@ class Upkeep:
         self._looked_at_s: float | None = None
         self._allowed: Mapping[str, Allowed] = {}
         self._freezes_at_ns = 0
+        self._newest: dict[str, date] = {}
         self._is_keeping: dict[str, bool] = {}
         self._told_gone: set[CameraDay] = set()
         self._refused_at_s: dict[str, float] = {}
+        self._fault_at_s: dict[ClipFault, float] = {}
+        self._said_at_s = clock.elapsed_s() - LOOKED_AT_EVERY_S
+        self._said_faults = 0
+        self._is_news = True
         self._jumped_ms = 0
         self._is_ready = self._prepare()
         self._now = self._reckoned_at_start()
@@ -99,7 +111,9 @@ class Upkeep:
         if shown is None:
             return
         try:
-            self._store.add(camera, shown.at_ms, still_of(shown), self._reckon())
+            day = self._store.add(camera, shown.at_ms, still_of(shown), self._reckon())
+            self._is_news |= self._newest.get(camera) != day
+            self._newest[camera] = day
         except ClipsFullError:
             self._refuse("full")
         except (ClipsUnwritableError, StillRejectedError):
@@ -131,6 +145,23 @@ class Upkeep:
                 happened.extend(self._destroy())
                 self._looked_at_s = now_s
         return tuple(happened)
+
+    def due(self) -> list[ClipsHeld]:
+        """Return what the store holds, measured, when it is time to say so; nothing where nothing is or was kept."""
+        now_s = self._clock.elapsed_s()
+        faults = sum(fault for fault, at_s in self._fault_at_s.items() if now_s - at_s < REFUSED_EVERY_S)
+        is_news = self._is_news or faults != self._said_faults
+        since_s = now_s - self._said_at_s
+        if since_s < SAID_EVERY_S or (not is_news and since_s < LOOKED_AT_EVERY_S):
+            return []
+        try:
+            facts = facts_of(self._store, self._freezes, self._now)
+        except OSError:
+            self._refuse("store")
+            return []
+        self._said_at_s, self._said_faults, self._is_news = now_s, faults, False
+        is_worth_it = facts.lain or self._stills or faults
+        return [held_of(facts, self._clock.now_ms() // 1000, faults)] if is_worth_it else []
 
     def close(self) -> None:
         """Keep the reckoning, at a stop."""
@@ -167,6 +198,7 @@ class Upkeep:
     def _jump(self) -> ClockJumped:
         by_s = max(-BY_S_MAX, min(BY_S_MAX, self._jumped_ms // 1000))
         self._jumped_ms = 0
+        self._fault_at_s[ClipFault.CLOCK_JUMPED] = self._clock.elapsed_s()
         self._tell("clock.jumped", by_s=by_s)
         return ClockJumped(by_s)
 
@@ -207,6 +239,7 @@ class Upkeep:
             if (doomed.camera, doomed.day) in self._told_gone:
                 continue
             if self._is_key_destroyed(doomed):
+                self._is_news = True
                 self._told_gone.add((doomed.camera, doomed.day))
                 self._tell("clips.destroyed", camera=doomed.camera, why=doomed.why.value)
                 yield ClipsDestroyed(doomed.camera, doomed.day)
@@ -231,6 +264,7 @@ class Upkeep:
     def _refuse(self, what: str) -> None:
         """Tell that the disk refuses, now and then."""
         now_s = self._clock.elapsed_s()
+        self._fault_at_s[FAULT_OF.get(what, ClipFault.DISK_REFUSES)] = now_s
         if now_s - self._refused_at_s.get(what, -REFUSED_EVERY_S) >= REFUSED_EVERY_S:
             self._refused_at_s[what] = now_s
             self._tell("clips.refused", what=what)

@@ -6,6 +6,7 @@ from veilleur_contracts.messages import (
     AnyRecord,
     Birth,
     CameraHealth,
+    ClipsHeld,
     Context,
     CrossingWindow,
     FetchAlarm,
@@ -55,5 +56,6 @@ NAME_OF: Final[dict[type[AnyRecord], str]] = {
     Validation: "validation",
     Reported: "reported",
     FetchAlarm: "fetch",
+    ClipsHeld: "clips",
 }
 """The last part of a topic of ``out/``."""

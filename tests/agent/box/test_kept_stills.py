@@ -27,7 +27,7 @@ from veilleur_agent.preflight import plan_of
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import ClipsDestroyed, ClipsExported, ClipsFrozen, ClipsReleased
 from veilleur_contracts.clock import SystemClock
-from veilleur_contracts.messages import Label
+from veilleur_contracts.messages import ClipsHeld, Label
 from veilleur_models.sprite import PALETTE
 from veilleur_simulator.broker import Broker, broker_in
 from watched_box import Watched, box_in
@@ -106,6 +106,7 @@ async def test_stills_are_kept_taken_out_frozen_and_let_go_as_policy_and_persons
         await one.until(lambda: stills_in(one) >= 1)
         assert one.events("camera.keeping_changed") == [{**EYES, "keeps": True}]
         assert pictures_in(one.plan.state) == []
+        await one.until(lambda: [held.faults for held in one.records(ClipsHeld)] == [0])
         (lain,) = ClipStore(one.plan.clips).lain()
         assert "avenue" in (await command(one, "list")).output
         taken = await command(one, "export", "avenue", lain.day, "--to", tmp_path / "out", *who)

@@ -21,6 +21,7 @@ from veilleur_agent.eye.stills import WARM_FRAMES, Checks, Stills
 from veilleur_agent.eye.upkeep import Allowed, Upkeep
 from veilleur_agent.freezes import Freeze, put_freeze
 from veilleur_contracts.audit import ClipsDestroyed, ClockJumped
+from veilleur_contracts.messages import ClipFault, ClipsHeld
 
 AVENUE = "avenue"
 FIFTEEN = {AVENUE: Allowed(keeps=True, days=15)}
@@ -231,6 +232,48 @@ def test_a_covered_camera_says_that_its_still_is_withheld(tmp_path, checks) -> N
         eye.upkeep.take(Analysed(frame, no_detections(), None), in_good_view=True)
     assert eye.events("still.withheld") == [{"camera": AVENUE}]
     assert eye.days() == []
+
+
+def test_what_is_held_is_said_at_start_at_a_change_each_hour_and_when_something_is_wrong(tmp_path) -> None:
+    a_store(tmp_path / "clips", 2)
+    eye = Eye(tmp_path, at_ms=FIRST_MAY_MS + DAY_MS)
+    eye.turn()
+    first = (eye.clock.now_ms() // 1000, 2, 0, 86_400, 1, 0)
+    assert eye.upkeep.due() == [ClipsHeld(*first)]
+    eye.clock.advance(3599)
+    assert eye.upkeep.due() == []
+    eye.clock.advance(1)
+    (hourly,) = eye.upkeep.due()
+    assert (hourly.days, hourly.faults) == (2, 0)
+    eye.turn({AVENUE: Allowed(keeps=True, days=1)})
+    assert eye.upkeep.due() == [], "never more than once a minute"
+    eye.clock.advance(61)
+    (changed,) = eye.upkeep.due()
+    assert changed.days == 2, "one has no key any more, and its file goes with the next turn"
+    eye.clock.at_ms = 0
+    eye.turn()
+    eye.clock.advance(61)
+    (jumped,) = eye.upkeep.due()
+    assert (jumped.days, jumped.faults) == (1, ClipFault.CLOCK_JUMPED)
+    eye.clock.advance(700)
+    assert [held.faults for held in eye.upkeep.due()] == [0], "said too when it is over"
+
+
+def test_a_box_that_keeps_nothing_says_nothing_of_it(tmp_path) -> None:
+    eye = Eye(tmp_path)
+    eye.turn(NOTHING)
+    assert eye.upkeep.due() == []
+
+
+def test_a_store_that_cannot_be_looked_into_is_told(tmp_path) -> None:
+    eye = Eye(tmp_path)
+    eye.turn()
+    (tmp_path / "freezes").write_bytes(b"")
+    assert eye.upkeep.due() == []
+    assert eye.events("clips.refused") == [{"what": "store"}]
+    eye.clock.advance(61)
+    (tmp_path / "freezes").unlink()
+    assert [held.faults for held in eye.upkeep.due()] == [ClipFault.DISK_REFUSES]
 
 
 def test_a_full_store_stops_the_keeping_and_nothing_else(tmp_path, checks) -> None:
