@@ -35,6 +35,7 @@ docs: setup ## Write the generated documents
 	@$(bin)/python -m veilleur_contracts.describe >docs/wire.md
 	@$(bin)/python -m veilleur_fleet.feeds.asyncapi >docs/asyncapi.json
 	@$(bin)/python -m veilleur_fleet.pki.mosquitto firmware-config/broker
+	@$(bin)/python -m veilleur_contracts.report_describe docs/privacy.md
 
 lock: setup ## Pin the dependencies again
 	@scripts/lock

@@ -21,6 +21,7 @@ class Ledger:
         self.records: dict[tuple[int, int], Record] = {}
         self.covered: dict[int, set[int]] = {}
         self.channels: set[tuple[MessageClass, Up]] = set()
+        self.papers: dict[Up, list[bytes]] = {Up.PRIVACY: [], Up.AUDIT: []}
         self.batches = 0
         self.acks_held = False
         self._drop = drop_acks
@@ -62,6 +63,9 @@ async def fleet_at(host: str, port: int, ledger: Ledger) -> AsyncIterator[None]:
                     async for message in client.messages:
                         topic = read_up_topic(str(message.topic))
                         assert isinstance(message.payload, bytes)
+                        if topic.channel in ledger.papers:
+                            ledger.papers[topic.channel].append(message.payload)
+                            continue
                         ack = ledger.take(message.payload, topic.channel)
                         if ack is not None:
                             await client.publish(down_topic(topic.controller, topic.box, Down.ACK), encode(ack), qos=1)

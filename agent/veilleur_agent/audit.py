@@ -50,6 +50,7 @@ from veilleur_contracts.notes import (
     sign_checkpoint,
     verifier_of,
 )
+from veilleur_contracts.report import Report, sign_report
 from veilleur_contracts.tiles import ENTRIES, TILE_WIDTH, LogUnreadableError, Tiles, framed, tile_path
 
 CHECKPOINT_EVERY_S: Final = 3600.0
@@ -149,6 +150,11 @@ class AuditLog:
         """What others need to check this log's checkpoints."""
         return verifier_of(self._origin, self._key, BY_LOG)
 
+    @property
+    def tiles(self) -> Tiles:
+        """Its files, to be read."""
+        return self._tiles
+
     def append(self, what: What) -> int:
         """Write what happened, safe against a power cut when this returns.
 
@@ -223,6 +229,14 @@ class AuditLog:
     def root(self) -> bytes:
         """Return the root of the tree of all entries, 32 bytes."""
         return root_of(self._size, self._tiles.subtree)
+
+    def head_at(self, size: int) -> bytes:
+        """Return the head of the first ``size`` entries, signed; unlike a checkpoint it is not kept."""
+        return sign_checkpoint(Checkpoint(self._origin, size, root_of(size, self._tiles.subtree)), self._key)
+
+    def signed(self, report: Report) -> bytes:
+        """Return ``report`` signed with the key of this log."""
+        return sign_report(report, self._key)
 
     def proof_since(self, old_size: int) -> tuple[bytes, ...]:
         """Return what shows a witness that the log only grew since ``old_size``."""

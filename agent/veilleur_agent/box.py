@@ -25,9 +25,11 @@ from veilleur_agent.confine.report import ConfinementReport, demand
 from veilleur_agent.control import (
     BROKER_NAME,
     Addresses,
+    AuditCopied,
     Confined,
     ControlMessage,
     Dealt,
+    Egressed,
     FromChild,
     HoldTight,
     LinkCut,
@@ -40,6 +42,7 @@ from veilleur_agent.control import (
     Tallied,
     Witnessed,
 )
+from veilleur_agent.courier import Courier
 from veilleur_agent.errands import errands_in, errands_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.events import Tell
@@ -48,6 +51,7 @@ from veilleur_agent.keeper import ChildKind, Keeper, Pace, module_program
 from veilleur_agent.link import link_pair
 from veilleur_agent.offers import remove_offer
 from veilleur_agent.preflight import Plan, lock_state
+from veilleur_agent.reporter import Reporter
 from veilleur_agent.resolver import Resolver
 from veilleur_agent.swap import swaps_here
 from veilleur_agent.tally import Tally
@@ -95,19 +99,29 @@ class Box:
     def __init__(self, plan: Plan, tell: Tell, clock: Clock, pace: Pace | None = None) -> None:
         self._plan = plan
         self._clock = clock
+        has_time = lambda: plan.settings.trust_clock or is_synced()  # noqa: E731  # asked in two places
         self._clerk = Clerk(
             plan.audit,
             self._open_audit,
             tell=tell,
             tighten=self._hold_tight,
             clock=clock,
-            is_synced=lambda: plan.settings.trust_clock or is_synced(),
+            is_synced=has_time,
+            signed=Courier(plan.papers).hand_audit,
         )
         self._witnessed = TokenBucket(WITNESSED, clock)
-        self._tell = noting(tell, self._clerk.note)
         self._eye_link, self._mouth_link = link_pair()
         hosts = {**plan.hosts(), BROKER_NAME: (plan.broker.host, plan.broker.port)}
         self._resolver = Resolver(hosts, clock)
+        self._reporter = Reporter(
+            plan,
+            self._clerk,
+            tell,
+            clock,
+            addresses=lambda: self._resolver.known(BROKER_NAME),
+            is_synced=has_time,
+        )
+        self._tell = noting(tell, self._clerk.note, self._reporter.heard)
         self._questions: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
         is_bench = plan.profile == "bench"
         self._tally = Tally(plan.site.camera, plan.state / "tally.json") if is_bench else None
@@ -142,6 +156,8 @@ class Box:
                 helpers = [
                     tasks.create_task(self._clerk.work(), name="box.clerk"),
                     tasks.create_task(self._answer(), name="box.answer"),
+                    tasks.create_task(self._reporter.work(), name="box.report"),
+                    tasks.create_task(self._reporter.keep_handing(), name="box.hand"),
                     tasks.create_task(self._write_tally(), name="box.tally"),
                     tasks.create_task(self._run_errands(), name="box.errands"),
                 ]
@@ -197,6 +213,7 @@ class Box:
         """Note what the eye alone knows, as fast as an honest eye says it."""
         if self._witnessed.take(1):
             self._clerk.note(message.what)
+            self._reporter.stir()
         else:
             self._tell("audit.entry_dropped")
 
@@ -253,6 +270,10 @@ class Box:
         match message:
             case Numbered() if self._tally is not None:
                 self._tally.add_numbers(message)
+            case Egressed():
+                self._reporter.egressed(message)
+            case AuditCopied():
+                self._reporter.copied(message)
             case Resolve(name=name) if name == BROKER_NAME:
                 self._ask(name)
             case LinkCut(reason=reason):
@@ -268,6 +289,7 @@ class Box:
         """Keep what ``child`` measured of its confinement; one that is not confined is ended, whatever it thinks."""
         name = child.kind.name
         self.confinement[name] = report
+        self._reporter.confined(name, report)
         self._clerk.note(ConfinementTried(Process(name), holds=not report.breaches))
         for number in report.breaches:
             self._tell("confinement.breach_found", child=name, trial=number)
@@ -282,6 +304,7 @@ class Box:
         """Take note that ``child`` works; one that did not say first how it is confined is ended."""
         if child.kind.name in self.confinement:
             self._tell("child.ready", child=child.kind.name)
+            self._reporter.is_ready(child.kind.name)
             return
         self._unconfined = ConfinementError(
             f"the {child.kind.name} does not say how it is confined: reinstall the agent"
@@ -306,6 +329,7 @@ class Box:
             self.mouth.say(LinkReopened())
 
     def _mouth_ended(self) -> None:
+        self._reporter.mouth_ended()
         self.confinement.pop("mouth", None)
         if "mouth" in self._cut:
             self._cut.discard("mouth")

@@ -34,6 +34,7 @@ class Clerk:
         tighten: Called when everything must be strict because the audit cannot be written, and when it can again.
         clock: Spaces the pruning.
         is_synced: Whether the clock was set by a time source; nothing is pruned before.
+        signed: Called in the clerk's thread when the head was signed as it was due.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Clerk:
         tighten: Callable[[bool], None],
         clock: Clock,
         is_synced: Callable[[], bool],
+        signed: Callable[[AuditLog], None] | None = None,
     ) -> None:
+        self._signed = signed
         self._folder = folder
         self._opened = opened
         self._tell = tell
@@ -91,6 +94,15 @@ class Clerk:
             self._fresh.clear()
             await self._turn()
 
+    async def do(self, work: Callable[[AuditLog], None]) -> None:
+        """Do ``work`` on the log in the clerk's thread, after what waits is written; raises what it raises.
+
+        Raises:
+            AuditUnwritableError: The log is not open.
+        """
+        await self._turn()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
+
     async def close(self) -> None:
         """Write what waits, sign the head, and let go."""
         try:
@@ -135,9 +147,17 @@ class Clerk:
             self._do_chores(log)
         return refused or log.is_short or (self.is_tight and not whats)
 
+    def _do(self, work: Callable[[AuditLog], None]) -> None:
+        if self._log is None:
+            raise AuditUnwritableError("the audit log is not open")
+        work(self._log)
+
     def _do_chores(self, log: AuditLog) -> None:
         if log.is_checkpoint_due():
             log.checkpoint()
+            if self._signed is not None:
+                with contextlib.suppress(OSError):  # it is handed over with the next one
+                    self._signed(log)
         now_s = self._clock.elapsed_s()
         if now_s - self._pruned_at_s >= PRUNE_EVERY_S and self._is_synced():
             self._pruned_at_s = now_s
@@ -162,13 +182,17 @@ def entry_of(event: str, values: dict[str, object]) -> What | None:
     return None
 
 
-def noting(tell: Tell, note: Callable[[What], None]) -> Tell:
-    """Return ``tell``, which notes besides what belongs into the audit."""
+def noting(
+    tell: Tell, note: Callable[[What], None], hear: Callable[[str, dict[str, object]], None] | None = None
+) -> Tell:
+    """Return ``tell``, which notes besides what belongs into the audit, and lets ``hear`` know of everything."""
 
     def both(event: str, **values: object) -> None:
         what = entry_of(event, values)
         if what is not None:
             note(what)
+        if hear is not None:
+            hear(event, values)
         tell(event, **values)
 
     return both

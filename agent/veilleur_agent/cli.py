@@ -27,6 +27,7 @@ from veilleur_agent.events import Tell
 from veilleur_agent.link import others_budget
 from veilleur_agent.offers import put_offer, read_document
 from veilleur_agent.preflight import PROFILES, Plan, check_site_runs, plan_of
+from veilleur_agent.report_view import show_report
 from veilleur_agent.settings import DEFAULT_MODEL, settings_of
 from veilleur_agent.validation import validate
 from veilleur_contracts.clock import SystemClock, datetime_of
@@ -202,6 +203,13 @@ def show_audit(
 
 
 app.add_typer(clips_app, name="clips")
+
+app.command(
+    "report",
+    epilog="Examples:  veilleur-agent report --state /var/lib/veilleur --lang fr   ·   "
+    "veilleur-agent report --state /var/lib/veilleur --html report.html",
+)(show_report)
+
 
 app.command(
     epilog="Examples:  veilleur-agent validate street.mp4 --truth tally.toml --site site.toml --camera gare   ·   "

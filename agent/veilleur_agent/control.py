@@ -2,7 +2,8 @@
 
     box ──EyeStart · Addresses · LinkReopened · HoldTight · Stop──▶ eye ──┐
     box ──MouthStart · Addresses · LinkReopened · Stop──▶ mouth  ──┤
-    box ◀── Ready · Beat · Refused · Resolve · LinkCut · Tallied · Numbered · Witnessed · Dealt · Ended ──┘
+    box ◀── Ready · Beat · Refused · Resolve · LinkCut · Tallied · Numbered · Witnessed · Dealt · Ended ──┤
+    box ◀── Egressed · AuditCopied, of the mouth ──────────────────────────────────────┘
 
 The first message a child reads is its start; passwords travel here and nowhere else, so that they stand in no argument
 and no environment. When box goes, the pair closes and the child ends.
@@ -28,6 +29,7 @@ from veilleur_contracts.audit import (
     StrictFrom,
     StrictUntil,
 )
+from veilleur_contracts.audit_copy import LogId
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.ids import CameraId, Sha256, Slug, VersionText
 
@@ -161,6 +163,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
         outbox_bytes_max: Bound of the outbox.
         outbox_age_max_s: Bound of its age.
         reach: What it may touch.
+        papers: Folder of the papers that box hands it to be told.
     """
 
     agent: VersionText
@@ -178,6 +181,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
     outbox_bytes_max: Natural
     outbox_age_max_s: Natural
     reach: Reach
+    papers: Path | None = None
 
     def __repr__(self) -> str:
         """Show nothing: it holds a password."""
@@ -275,6 +279,24 @@ class Dealt(ControlMessage, frozen=True, tag=20):
     sha256: Sha256
 
 
+class Egressed(ControlMessage, frozen=True, tag=30):
+    """What the mouth sent and took in since it started, for the privacy report; the same bounds as every count."""
+
+    messages: Natural
+    message_bytes: Natural
+    refused: Natural
+    link_records: Natural
+    link_bytes: Natural
+    rejects: Natural
+
+
+class AuditCopied(ControlMessage, frozen=True, tag=31):
+    """The fleet holds the audit log ``log`` up to this index, as it told the mouth."""
+
+    log: LogId
+    upto: Natural
+
+
 class Ended(ControlMessage, frozen=True, tag=17):
     """The last word of a child that was asked to stop."""
 
@@ -283,7 +305,8 @@ class Ended(ControlMessage, frozen=True, tag=17):
 
 ToEye = EyeStart | Addresses | LinkReopened | HoldTight | Stop
 ToMouth = MouthStart | Addresses | LinkReopened | Stop
-FromChild = Confined | Ready | Beat | Refused | LinkCut | Resolve | Tallied | Numbered | Witnessed | Dealt | Ended
+FromMouth = Numbered | Egressed | AuditCopied
+FromChild = Confined | Ready | Beat | Refused | LinkCut | Resolve | Tallied | Witnessed | Dealt | Ended | FromMouth
 
 _T = TypeVar("_T")
 

@@ -49,7 +49,7 @@ WHY: Final = _words(
     *("stopped", "audit-unwritable", "masks-undecided"),
 )
 """Why a camera may do no more: ``standing.WhyStrict`` and what the eye adds; the modules that verify stay with it."""
-DOCUMENTS: Final = _words("root", "policy", "stop", "contact", "standing", "unknown")
+DOCUMENTS: Final = _words("root", "policy", "stop", "contact", "report", "standing", "unknown")
 REFUSALS: Final = _words(
     *("truncated-document", "malformed-document", "wrong-type", "wrong-controller", "forged", "unknown-key"),
     *("under-signed", "older", "expired", "not-yet"),

@@ -256,6 +256,7 @@ class MouthEnd:
         self._heard = dict(committed)
         self._to_answer = set(list(self._heard)[-1:])
         self.duplicates = 0
+        self.taken_bytes = 0
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -276,6 +277,7 @@ class MouthEnd:
             except MessageRejectedError:
                 raise LinkCutError(CutReason.UNDECODABLE) from None
             if self._is_next(carried, len(data)):
+                self.taken_bytes += len(data)
                 return carried
         return None
 

@@ -80,6 +80,11 @@ class Plan:
         """Folder of the documents that wait for the eye."""
         return offers_of(self.state)
 
+    @property
+    def papers(self) -> Path:
+        """Folder of what box hands to the mouth, to be told as it is."""
+        return self.state / "handed"
+
     def hosts(self) -> dict[str, tuple[str, int]]:
         """Return, for each camera on a network, the name and port it is reached at."""
         found = {}
@@ -107,7 +112,7 @@ class Plan:
         secrets = self.settings.secrets
         return Reach(
             ports=(self.broker.port,),
-            read_only=(),
+            read_only=(str(self.papers),),
             devices=(),
             others=(
                 str(self.state / "eye"),
@@ -157,6 +162,7 @@ class Plan:
             outbox_bytes_max=self.settings.outbox_bytes,
             outbox_age_max_s=self.settings.outbox_days * 86_400,
             reach=self.mouth_reach(),
+            papers=str(self.papers),
         )
 
 
@@ -341,7 +347,8 @@ def _prepare_state(settings: AgentSettings) -> Path:
         offers_of(state).mkdir(mode=0o755, exist_ok=True)
         for name in ("audit", "errands"):
             (state / name).mkdir(mode=0o700, exist_ok=True)
-        freezes_of(state).mkdir(mode=0o755, exist_ok=True)
+        for folder in (freezes_of(state), state / "handed"):
+            folder.mkdir(mode=0o755, exist_ok=True)
         eye, mouth = settings.eye_uid, settings.mouth_uid
         for folder, uid in ((state / "eye", eye), (clips_of(state), eye), (state / "mouth", mouth)):
             folder.mkdir(mode=0o700, exist_ok=True)

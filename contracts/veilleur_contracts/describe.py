@@ -84,6 +84,8 @@ def _introduction() -> Iterator[str]:
     yield f"| `{up}/{topics.Up.EVENTS.value}` | box | Batch of class S, A or E |"
     yield f"| `{up}/{topics.Up.HEALTH.value}` | box | Batch of class T |"
     yield f"| `{up}/{topics.Up.STATUS.value}` | box | reserved for the last will |"
+    yield f"| `{up}/{topics.Up.PRIVACY.value}` | box | the privacy report, retained: JSON in a DSSE envelope |"
+    yield f"| `{up}/{topics.Up.AUDIT.value}` | box | AuditPart: entries of the audit, and the head signed behind them |"
     yield f"| `{topics.ROOT}/{{controller}}/{{shard}}/{{box}}/dn/{topics.Down.ACK.value}` | fleet | Ack |"
     yield f"| `{topics.ROOT}/{{controller}}/{{shard}}/{{box}}/dn/{topics.Down.TWIN.value}` | fleet, retained | Twin |"
     yield f"| `{topics.ROOT}/{{controller}}/out/{{S,A,E}}/{{insee}}/{{camera}}/{{kind}}` | fleet | Published |"

@@ -54,6 +54,7 @@ class DocumentType(StrEnum):
     POLICY = "application/vnd.veilleur.policy.v1+json"
     STOP = "application/vnd.veilleur.stop.v1+json"
     CONTACT = "application/vnd.veilleur.contact.v1+json"
+    REPORT = "application/vnd.veilleur.report.v1+json"
 
 
 class SignatureLine(Closed, frozen=True):

@@ -32,6 +32,53 @@ def root_of(size: int, subtree: Subtree) -> bytes:
     return EMPTY_ROOT if size == 0 else _range_hash(0, size, subtree)
 
 
+class Frontier:
+    """The right edge of a growing tree: what is needed to add leaves and tell the root; at most 48 hashes.
+
+    Args:
+        size: How many leaves there are.
+        hashes: The whole subtrees they make, the largest first, as ``frontier_of`` gives them.
+    """
+
+    def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
+        self.size = size
+        self._hashes = list(hashes)
+
+    @property
+    def hashes(self) -> tuple[bytes, ...]:
+        """The whole subtrees, the largest first."""
+        return tuple(self._hashes)
+
+    def append(self, leaf: bytes) -> None:
+        """Add the hash of one entry."""
+        self._hashes.append(leaf)
+        size = self.size
+        while size & 1:
+            right = self._hashes.pop()
+            self._hashes.append(node_hash(self._hashes.pop(), right))
+            size >>= 1
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root of all leaves so far."""
+        if not self._hashes:
+            return EMPTY_ROOT
+        *left, root = self._hashes
+        for one in reversed(left):
+            root = node_hash(one, root)
+        return root
+
+
+def frontier_of(size: int, subtree: Subtree) -> tuple[bytes, ...]:
+    """Return the whole subtrees that ``size`` leaves make, the largest first."""
+    found, start = [], 0
+    for level in reversed(range(size.bit_length())):
+        if size >> level & 1:
+            found.append(subtree(level, start >> level))
+            start += 1 << level
+    return tuple(found)
+
+
 def consistency_proof(old_size: int, new_size: int, subtree: Subtree) -> tuple[bytes, ...]:
     """Return what shows that the tree of ``old_size`` is the beginning of the one of ``new_size`` (RFC 6962 §2.1.2).
 

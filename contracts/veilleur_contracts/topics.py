@@ -24,6 +24,8 @@ class Up(StrEnum):
     EVENTS = "ev"
     HEALTH = "health"
     STATUS = "status"
+    PRIVACY = "privacy"
+    AUDIT = "audit"
 
 
 class Down(StrEnum):
@@ -31,6 +33,7 @@ class Down(StrEnum):
 
     ACK = "ack"
     TWIN = "twin"
+    AUDIT = "audit"
 
 
 class TopicRejectedError(RejectedError):

@@ -122,7 +122,7 @@ class Fleet:
         await asyncio.to_thread(self._writer.close)
 
     def _committed(self, stored: Stored) -> None:
-        if stored.records or stored.refused or stored.envelopes_refused:
+        if stored.records or stored.refused or stored.envelopes_refused or stored.reports or stored.alarms:
             self._live.touch()
 
     async def _keep_guard(self) -> None:

@@ -29,7 +29,7 @@ from veilleur_fleet.errors import BrokerRejectedError, PkiRejectedError, Setting
 from veilleur_fleet.metrics import Alarm, Metrics
 from veilleur_fleet.pki.credentials import Credentials
 from veilleur_fleet.settings import BrokerAddress
-from veilleur_fleet.store.work import Acknowledgement, Delivery, Stored
+from veilleur_fleet.store.work import Acknowledgement, CopiedUpto, Delivery, Stored
 from veilleur_fleet.store.writer import Writer
 from veilleur_fleet.tell import Said, Teller
 
@@ -255,7 +255,7 @@ class Ingest:
 
     async def _serve(self, session: _Session, stop: asyncio.Event) -> None:
         await self._subscribe(session)
-        acks: asyncio.Queue[list[Acknowledgement] | None] = asyncio.Queue(ACKS_UNDER_WAY)
+        acks: asyncio.Queue[list[Acknowledgement | CopiedUpto] | None] = asyncio.Queue(ACKS_UNDER_WAY)
         wake = asyncio.Event()
         wake.set()  # something may be left from before
         async with asyncio.TaskGroup() as tasks:
@@ -285,7 +285,7 @@ class Ingest:
         self,
         session: _Session,
         stop: asyncio.Event,
-        acks: asyncio.Queue[list[Acknowledgement] | None],
+        acks: asyncio.Queue[list[Acknowledgement | CopiedUpto] | None],
         wake: asyncio.Event,
     ) -> None:
         """Commit what comes, many messages at a time, until ``stop``."""
@@ -304,7 +304,7 @@ class Ingest:
                 session.received(message)
             self._metrics.discarded.inc(session.forget_dropped())
             self._note(stored)
-            await acks.put(stored.acknowledgements)
+            await acks.put([*stored.acknowledgements, *stored.copied])
             wake.set()
             if ended:
                 return
@@ -339,6 +339,9 @@ class Ingest:
                 self._log.warning("record.quarantined", box=box, count=count)
         if stored.envelopes_refused and self._alarm.is_due("any message"):
             self._log.warning("message.quarantined", count=stored.envelopes_refused)
+        for one in stored.alarms:
+            if self._alarm.is_due(f"{one.box} {one.kind}"):
+                self._log.error("audit.alarmed", box=one.box, kind=one.kind, remedy="look at its page for the DPO")
         self._committed(stored)
 
     def _lost(self, error: Exception) -> None:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from veilleur_contracts.audit_copy import Copied, encode_copied
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import encode
 from veilleur_contracts.messages import Ack
@@ -19,7 +20,7 @@ from veilleur_contracts.topics import Down, down_topic
 from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.metrics import Alarm, Metrics
 from veilleur_fleet.store.outgoing import Outgoing, Outgoings
-from veilleur_fleet.store.work import Acknowledgement
+from veilleur_fleet.store.work import Acknowledgement, CopiedUpto
 from veilleur_fleet.store.writer import Writer
 
 REFUSED_PAUSE_S: Final = 10.0
@@ -51,7 +52,9 @@ class Teller:
         self._alarm = Alarm(clock)
         self._log = structlog.get_logger()
 
-    async def acknowledge(self, speaker: Speaker, acks: asyncio.Queue[list[Acknowledgement] | None]) -> None:
+    async def acknowledge(
+        self, speaker: Speaker, acks: asyncio.Queue[list[Acknowledgement | CopiedUpto] | None]
+    ) -> None:
         """Tell boxes what they may forget, until None comes."""
         while (batch := await acks.get()) is not None:
             refused = await speaker.say([_said_of(ack) for ack in batch])
@@ -92,5 +95,7 @@ class Teller:
                 self._log.warning("publication.refused", count=count, remedy="give the fleet's account that right")
 
 
-def _said_of(ack: Acknowledgement) -> Said:
+def _said_of(ack: Acknowledgement | CopiedUpto) -> Said:
+    if isinstance(ack, CopiedUpto):
+        return Said(down_topic(ack.controller, ack.box, Down.AUDIT), encode_copied(Copied(ack.log, ack.upto)))
     return Said(down_topic(ack.controller, ack.box, Down.ACK), encode(Ack(ack.stream, ack.upto)))

@@ -14,9 +14,12 @@ from veilleur_agent.child import EXIT_REFUSED
 from veilleur_agent.control import (
     BROKER_NAME,
     Addresses,
+    AuditCopied,
     Beat,
     ControlEnd,
+    Egressed,
     Ended,
+    FromChild,
     LinkCut,
     LinkReopened,
     MouthStart,
@@ -32,7 +35,9 @@ from veilleur_agent.events import Tell
 from veilleur_agent.link import PACKETS_A_TURN, Allowances, CutReason, LinkCutError, MouthEnd, discard, others_budget
 from veilleur_agent.mouth.errors import DiskRefusedError, OutboxNewerError
 from veilleur_agent.mouth.inflight import Patience
+from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox
+from veilleur_agent.mouth.papers import Papers
 from veilleur_agent.mouth.settings import MouthSettings, settings_of
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_agent.mouth.uplink import Uplink
@@ -40,6 +45,7 @@ from veilleur_contracts.clock import Clock, SystemClock
 from veilleur_contracts.messages import CONTRACT_REVISION, Birth, Carried
 
 BEAT_EVERY_S: Final = 1.0
+EGRESS_EVERY_S: Final = 2.0
 EXPIRE_EVERY_S: Final = 60.0
 DISK_RETRY_S: Final = 1.0
 DISK_RETRY_MAX_S: Final = 30.0
@@ -84,6 +90,8 @@ class Mouth:
         self._allowances = Allowances(budgets, others_budget(budgets.values()), self._clock)
         self._reopened = asyncio.Event()
         self._is_idle = True
+        self._meter = Meter()
+        self._egress_due_s = self._clock.elapsed_s()
 
     async def run(self) -> int:
         """Work until box says stop; return the exit code.
@@ -132,6 +140,9 @@ class Mouth:
             lost=lambda: self._say(Resolve(BROKER_NAME)),
             clock=self._clock,
             patience=self._patience,
+            meter=self._meter,
+            papers=None if settings.papers is None else Papers(settings.papers, self._clock),
+            copied=lambda copied: self._say(AuditCopied(copied.log, copied.upto)),
         )
         self._uplink.lead_to(settings.addresses)
         birth = Birth(self._clock.now_ms() // 1000, settings.agent, CONTRACT_REVISION, settings.profile)
@@ -170,12 +181,15 @@ class Mouth:
 
     def _read_turn(self) -> tuple[list[Carried], CutReason | None]:
         batch: list[Carried] = []
+        taken_before, cut = self._end_of_link.taken_bytes, None
         try:
             while len(batch) < PACKETS_A_TURN and (carried := self._end_of_link.receive()) is not None:
                 batch.append(carried)
         except LinkCutError as error:
-            return batch, error.reason
-        return batch, None
+            cut = error.reason
+        self._meter.link_records += len(batch)
+        self._meter.link_bytes += self._end_of_link.taken_bytes - taken_before
+        return batch, cut
 
     async def _stay_cut(self, reason: CutReason) -> None:
         """Throw away what comes until box has put another eye there."""
@@ -239,12 +253,20 @@ class Mouth:
         while True:
             self._say(Beat())
             await self._say_numbers()
+            if self._clock.elapsed_s() >= self._egress_due_s:
+                self._egress_due_s = self._clock.elapsed_s() + EGRESS_EVERY_S
+                self._say_egress()
             await asyncio.sleep(BEAT_EVERY_S)
 
     async def _say_numbers(self) -> int:
         numbers, left = await self._shelf.do(lambda outbox: (outbox.last_numbers(), outbox.left()))
         self._say(Numbered(dict(sorted(numbers.items())[-STREAMS_TOLD:]), left))
         return left
+
+    def _say_egress(self) -> None:
+        meter = self._meter
+        sent = (meter.messages, meter.message_bytes, meter.refused)
+        self._say(Egressed(*sent, meter.link_records, meter.link_bytes, meter.rejects))
 
     async def _expire(self) -> None:
         """Hold the outbox to its bound of age, and say what any bound has cost."""
@@ -259,10 +281,11 @@ class Mouth:
 
     async def _end(self) -> None:
         left = await self._say_numbers()
+        self._say_egress()
         self._tell("mouth.stopped", left=left)
         self._say(Ended(left))
 
-    def _say(self, message: Beat | Numbered | Ended | Ready | LinkCut | Resolve) -> None:
+    def _say(self, message: FromChild) -> None:
         self._control.say(message)  # with no room, box is not reading, and has worse to worry about
 
 

@@ -22,6 +22,7 @@ class MouthSettings:
     broker: Broker
     addresses: tuple[str, ...]
     budgets: dict[str, Budget]
+    papers: Path | None = None
 
 
 def settings_of(start: MouthStart) -> MouthSettings:
@@ -36,4 +37,5 @@ def settings_of(start: MouthStart) -> MouthSettings:
         broker=Broker(start.port, start.user, start.password, start.version),
         addresses=start.addresses,
         budgets={one.camera: Budget(one.rate_bytes_s, one.burst_bytes) for one in start.budgets},
+        papers=None if start.papers is None else Path(start.papers),
     )

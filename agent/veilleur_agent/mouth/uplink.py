@@ -1,6 +1,7 @@
 """Carry the outbox to the fleet: batches up, cumulative acknowledgements down, and a new connection after each loss.
 
     outbox ──next_batch──▶ speak ──QoS 1──▶ broker ──▶ fleet
+    papers ──next──────▶ tell ───QoS 1──▶ broker ──▶ fleet      (report, audit)
     outbox ◀─acknowledge── hear  ◀───────── broker ◀── Ack(stream, upto), after its commit
 
 A PUBACK is not durability (a broker killed lost 2,000 of 2,000), so nothing is deleted on it. Whatever the fleet has
@@ -26,8 +27,11 @@ from veilleur_agent.mouth.errors import (
     ProtocolRefusedError,
 )
 from veilleur_agent.mouth.inflight import InFlight, Patience
+from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox, Parcel
+from veilleur_agent.mouth.papers import LOOK_EVERY_S, Papers
 from veilleur_agent.mouth.shelf import Shelf
+from veilleur_contracts.audit_copy import Copied, PartRejectedError, decode_copied
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import MessageRejectedError, decode_ack
 from veilleur_contracts.messages import MessageClass, class_of_stream
@@ -83,6 +87,9 @@ class Uplink:
         lost: Asks for the broker's addresses to be looked up again.
         clock: For waiting.
         patience: How long to wait for what.
+        meter: Counts what goes out.
+        papers: What box hands over to be told as it is; None: nothing.
+        copied: Takes how far the fleet's copy of the audit goes.
     """
 
     def __init__(
@@ -96,7 +103,13 @@ class Uplink:
         lost: Callable[[], None],
         clock: Clock,
         patience: Patience | None = None,
+        meter: Meter | None = None,
+        papers: Papers | None = None,
+        copied: Callable[[Copied], None] | None = None,
     ) -> None:
+        self._meter = meter or Meter()
+        self._papers = papers
+        self._copied = copied
         self._broker = broker
         self._controller = controller
         self._box = box
@@ -151,27 +164,71 @@ class Uplink:
             raise BrokerUnreachableError("nobody knows where the broker is")
         address = self._addresses[self._failures % len(self._addresses)]
         async with _client_of(self._broker, address, self._box, speaks_5=self._speaks_5) as client:
-            codes = await client.subscribe(down_topic(self._controller, self._box, Down.ACK), qos=1)
-            _check_granted(codes)
+            for channel in (Down.ACK, *(() if self._papers is None else (Down.AUDIT,))):
+                _check_granted(await client.subscribe(down_topic(self._controller, self._box, channel), qos=1))
             self._tell("uplink.connected", mqtt=5 if self._speaks_5 else 3, failures=self._failures)
             self._failures, self._told = 0, None
             self._in_flight.restart()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear(client), name="uplink.hear")
                 tasks.create_task(self._speak(client), name="uplink.speak")
+                if self._papers is not None:
+                    tasks.create_task(self._tell_papers(client, self._papers), name="uplink.papers")
 
     async def _hear(self, client: _Client) -> None:
+        audit = down_topic(self._controller, self._box, Down.AUDIT)
         async for message in client.messages:
+            payload = message.payload if isinstance(message.payload, bytes) else b""
+            if str(message.topic) == audit:
+                self._hear_copied(payload)
+                continue
             try:
-                ack = decode_ack(message.payload if isinstance(message.payload, bytes) else b"")
+                ack = decode_ack(payload)
                 await self._shelf.do(partial(Outbox.acknowledge, ack=ack))
             except (MessageRejectedError, AckRejectedError):
+                self._meter.rejects += 1
                 self._tell("uplink.ack_rejected")
             except DiskRefusedError:
                 self._tell("outbox.disk_refused")
             else:
                 self._in_flight.acknowledged(ack.stream, ack.upto)
                 self._more.set()
+
+    def _hear_copied(self, payload: bytes) -> None:
+        """Take in how far the fleet's copy of the audit goes."""
+        try:
+            copied = decode_copied(payload)
+        except PartRejectedError:
+            self._meter.rejects += 1
+            self._tell("uplink.ack_rejected")
+            return
+        if self._papers is not None:
+            self._papers.answered(copied)
+        if self._copied is not None:
+            self._copied(copied)
+
+    async def _publish(self, client: _Client, channel: Up, payload: bytes, *, retain: bool = False) -> None:
+        """Publish at QoS 1 and count it.
+
+        Raises:
+            BrokerRefusedError: The broker answers with no.
+        """
+        topic = up_topic(self._controller, self._box, channel)
+        self._meter.sent(topic, payload)
+        await client.publish(topic, payload, qos=1, retain=retain)
+        _end_if_cancelled()
+        if client.refusal:
+            self._meter.refused += 1
+            raise _refused(client.refusal)
+
+    async def _tell_papers(self, client: _Client, papers: Papers) -> None:
+        papers.restart()
+        while True:
+            paper = await asyncio.to_thread(papers.next)
+            if paper is None:
+                await asyncio.sleep(LOOK_EVERY_S)
+            else:
+                await self._publish(client, paper.channel, paper.payload, retain=paper.retain)
 
     async def _speak(self, client: _Client) -> None:
         while True:
@@ -181,10 +238,7 @@ class Uplink:
                 await self._wait_for_more()
                 continue
             channel = Up.HEALTH if parcel.kind is MessageClass.TECHNICAL else Up.EVENTS
-            await client.publish(up_topic(self._controller, self._box, channel), parcel.payload, qos=1)
-            _end_if_cancelled()
-            if client.refusal:
-                raise _refused(client.refusal)
+            await self._publish(client, channel, parcel.payload)
             self._in_flight.published(parcel)
             self._turn += 1
 

@@ -15,6 +15,7 @@ from veilleur_contracts.messages import CrossingWindow, Gap
 from veilleur_contracts.topics import TopicRejectedError, Up, read_up_topic, up_topic
 from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.judge import Entry, EnvelopeRejectedError, Judged, judge
+from veilleur_fleet.store.boxes import BoxRow
 from veilleur_fleet.store.cameras import WINDOW_COLUMNS
 from veilleur_fleet.store.connection import Connection
 from veilleur_fleet.store.keeping import Forgotten, Keeping
@@ -160,15 +161,23 @@ class Ledger:
             reason = "a box serves one controller, and this one was heard under another"
         else:
             work.heard[box.box_no] = delivery.received_ms
-            try:
-                batch = judge(delivery.payload, topic.channel)
-                reason = batch.cut
-            except EnvelopeRejectedError as error:
-                reason = str(error)
+            batch, reason = self._judged(work, box, topic.channel, delivery)
         if reason is not None:
             self._shelves.refuse_envelope(work, box, _refused(delivery, reason))
         if box is not None and batch is not None and batch.entries:
             self._take(work, Place(box, batch.stream, delivery.topic, delivery.received_ms), batch)
+
+    def _judged(self, work: Work, box: BoxRow, channel: Up, delivery: Delivery) -> tuple[Judged | None, str | None]:
+        """Return what a message of ``box`` holds for its streams, and why it, or the rest of it, is refused."""
+        if channel is Up.PRIVACY:
+            return None, self._shelves.papers.take_report(work, box, delivery)
+        if channel is Up.AUDIT:
+            return None, self._shelves.papers.take_part(work, box, delivery)
+        try:
+            batch = judge(delivery.payload, channel)
+        except EnvelopeRejectedError as error:
+            return None, str(error)
+        return batch, batch.cut
 
     def _again(self, work: Work, kept: Kept) -> bool:
         """Deliver a whole message that was refused once more; tell whether it was taken, and left quarantine."""

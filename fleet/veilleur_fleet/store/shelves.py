@@ -17,6 +17,7 @@ from veilleur_fleet.store.boxes import Boxes, BoxRow
 from veilleur_fleet.store.cameras import Cameras
 from veilleur_fleet.store.connection import Cursor
 from veilleur_fleet.store.kinds import TAG_OF, OfContext
+from veilleur_fleet.store.papers import Papers
 from veilleur_fleet.store.quarantine import Quarantine, Refused
 from veilleur_fleet.store.work import Place, Work
 
@@ -41,6 +42,7 @@ class Shelves:
         self.boxes = Boxes(cursor)
         self.cameras = Cameras(cursor)
         self.quarantine = Quarantine(cursor)
+        self.papers = Papers(cursor)
 
     def forget(self) -> None:
         """Read everything again: the transaction was rolled back."""

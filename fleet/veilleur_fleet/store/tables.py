@@ -55,9 +55,21 @@ documents: Final = _table(
 )
 standings: Final = _table("standings", "controller", "pinned", "kept", "contact", "changed_ms")
 twins: Final = _table("twins", "box", "controller", "sequence", "documents")
+audit_logs: Final = _table(
+    "audit_logs",
+    *("log_no", "box_no", "key", "trusted_by", "first_seen_ms", "heard_ms", "kept_from", "size", "prev", "frontier"),
+)
+audit_entries: Final = _table("audit_entries", "log_no", "place", "raw")
+audit_heads: Final = _table("audit_heads", "log_no", "size", "root", "note", "received_ms")
+audit_alarms: Final = _table(
+    "audit_alarms",
+    *("alarm_no", "box_no", "kind", "first_bad", "last_bad", "sentence", "found_ms", "again_ms", "times"),
+)
+reports: Final = _table("reports", "report_no", "box_no", "sha256", "made_ms", "received_ms", "key", "raw")
 
 ALL: Final = (
     *(boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows),
     *(documents, standings, twins),
     *(identities, enrolments, certificates),
+    *(audit_logs, audit_entries, audit_heads, audit_alarms, reports),
 )

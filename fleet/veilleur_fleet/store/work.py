@@ -35,6 +35,24 @@ class Acknowledgement:
     upto: int
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedUpto:
+    """How far our copy of an audit log goes: up to, and without, ``upto``."""
+
+    controller: str
+    box: str
+    log: str
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alarmed:
+    """That a report or audit of ``box`` contradicts what is held, or cannot be used."""
+
+    box: str
+    kind: str
+
+
 @dataclass(slots=True)
 class Stored:
     """What one transaction did.
@@ -48,6 +66,9 @@ class Stored:
         envelopes_refused: Whole messages that were refused.
         held_back: Batches of which a part was not taken, because a bound of the box is reached.
         resolved: Windows whose Context came at last.
+        copied: How far the copy of each audit log that was heard goes now.
+        reports: Privacy reports that are new.
+        alarms: What is wrong with reports and audits.
     """
 
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
@@ -58,6 +79,9 @@ class Stored:
     envelopes_refused: int = 0
     held_back: int = 0
     resolved: int = 0
+    copied: list[CopiedUpto] = field(default_factory=list)
+    reports: int = 0
+    alarms: list[Alarmed] = field(default_factory=list)
 
 
 @dataclass(slots=True)
