@@ -29,6 +29,7 @@ def html_of(paper: Paper) -> str:
     lines.append(f"</table>\n<p>{escape(paper.note)}</p>")
     return _PAGE.format(lang=paper.lang, title=escape(f"{paper.title} · {paper.of}"), body="\n".join(lines))
 
+
 _PAGE: Final = """<!doctype html>
 <html lang="{lang}">
 <head>
