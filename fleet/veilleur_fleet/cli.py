@@ -14,6 +14,7 @@ from veilleur_fleet import app as fleet_app
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.command import account_app, actions_app, token_app
 from veilleur_fleet.audit import audit_app
+from veilleur_fleet.backup import BACKUP_EXAMPLES, RESTORE_EXAMPLES, backup, restored
 from veilleur_fleet.feeds.command import export_app, push_app
 from veilleur_fleet.pki.command import broker_app, pki_app
 from veilleur_fleet.policy import policy_app
@@ -47,6 +48,8 @@ cli.add_typer(audit_app, name="audit")
 cli.add_typer(quarantine_app, name="quarantine")
 cli.add_typer(pki_app, name="pki")
 cli.add_typer(broker_app, name="broker")
+cli.command(name="backup", epilog=BACKUP_EXAMPLES)(backup)
+cli.command(name="restore", epilog=RESTORE_EXAMPLES)(restored)
 cli.add_typer(export_app, name="export")
 cli.add_typer(push_app, name="push")
 

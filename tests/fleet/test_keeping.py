@@ -127,11 +127,13 @@ def test_a_month_that_is_too_old_is_dropped_whole(ledger, clock, tidied, ask) ->
         said = box.says(birth(), health(at_s=clock.now_ms() // 1000))
         ledger.store([replace(said, received_ms=clock.now_ms())])
         clock.move(31 * 86_400)
-    tables = "SELECT relname FROM pg_class JOIN pg_inherits ON inhrelid = pg_class.oid WHERE relname LIKE 'records_t_%'"
+    tables = (
+        "SELECT relname FROM pg_class JOIN pg_inherits ON inhrelid = pg_class.oid WHERE relname LIKE 'records_t0_%'"
+    )
     metrics = tidied()
     assert ask("SELECT count(*) FROM records_rest") == [(0,)]
     assert classes(ask) == {"T": 6}
-    assert min(ask(tables)) == ("records_t_2026_12",)
+    assert min(ask(tables)) == ("records_t0_2026_12",)
     assert ask("SELECT records FROM forgotten WHERE class = 0") == [(6,)]
     assert counted(metrics, "forgotten", **{"class": "T"}) == 2
 
@@ -140,7 +142,7 @@ def test_a_month_that_is_too_old_is_dropped_whole(ledger, clock, tidied, ask) ->
 @pytest.mark.usefixtures("engine", "months")
 def test_what_came_before_its_month_was_made_moves_there(tidied, ask) -> None:
     tidied()
-    assert ask("SELECT count(*) FROM records_s_2026_09") == [(1,)]
+    assert ask("SELECT count(*) FROM records_s1_2026_09") == [(1,)]
     assert ask("SELECT count(*) FROM crossing_windows_2026_09") == [(1,)]
     assert ask("SELECT count(*) FROM crossing_windows") == [(6,)]
 

@@ -128,7 +128,7 @@ def open_desk(where: Where) -> sa.Engine:
 
 
 def _open_sqlite(folder: Path, clock: Clock) -> Database:
-    lock = _lock_of(folder)
+    lock = lock_folder(folder)
     path = folder / FILE_NAME
     try:
         writer = SqliteConnection.open(path)
@@ -168,7 +168,12 @@ def _sentence_of(error: psycopg.Error) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _lock_of(folder: Path) -> IO[bytes]:
+def lock_folder(folder: Path) -> IO[bytes]:
+    """Keep others out of ``folder`` for as long as what is returned stays open.
+
+    Raises:
+        StoreRejectedError: Another fleet has it, or it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK_NAME).open("ab")

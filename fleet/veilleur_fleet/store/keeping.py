@@ -9,11 +9,19 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from veilleur_contracts.clock import datetime_of
-from veilleur_contracts.messages import MessageClass
+from veilleur_contracts.messages import MessageClass, class_of_stream
+
+
+def _class_of(ordinal: int) -> MessageClass | None:
+    try:
+        return class_of_stream(ordinal)
+    except ValueError:
+        return None
+
 
 DAY_MS: Final = 86_400_000
-CLASS_ORDER: Final = tuple(MessageClass)
-"""A class's place in it is its number in the store."""
+ORDINALS: Final = {number: kind for number in range(8) if (kind := _class_of(number)) is not None}
+"""The class of each ordinal that a stream's number may end in; it is what the store calls ``class``."""
 DAYS: Final = {
     MessageClass.TECHNICAL: 90,
     MessageClass.STATISTICS: 3650,

@@ -7,14 +7,14 @@ T and S go by whole months, so up to a month later than asked. A and E are few a
 by the row, to the hour; what came into no month (``_rest``: a wrong clock) goes by the row too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import psycopg
 
 from veilleur_contracts.messages import MessageClass
 from veilleur_fleet.errors import StoreUnavailableError
-from veilleur_fleet.store.keeping import CLASS_ORDER, Forgotten, Keeping, Month, months_around
+from veilleur_fleet.store.keeping import ORDINALS, Forgotten, Keeping, Month, months_around
 from veilleur_fleet.store.postgresql import LOCK_CLASS, TIDY_LOCK, PostgresAddress, PostgresCursor, connect
 from veilleur_fleet.store.sweeping import note
 from veilleur_fleet.store.work import POSITION_BITS, RECORD_COLUMNS
@@ -55,10 +55,14 @@ class Partitions:
 
     def prepare(self, now_ms: int) -> None:
         """Make the months around ``now_ms`` that are not there; what stands in ``rest`` for them moves there."""
+        self.make(months_around(now_ms))
+
+    def make(self, months: Iterable[Month]) -> None:
+        """Make each of ``months`` that is not there."""
         there = self._names()
-        for month in months_around(now_ms):
-            for number, kind in enumerate(CLASS_ORDER):
-                if (name := f"records_{kind.value.lower()}_{month.name}") not in there:
+        for month in months:
+            for number, kind in ORDINALS.items():
+                if (name := f"{_prefix(number, kind)}{month.name}") not in there:
                     self._make_records(name, number, month)
             if (name := f"crossing_windows_{month.name}") not in there:
                 self._make_windows(name, month)
@@ -66,10 +70,10 @@ class Partitions:
     def forget(self, keeping: Keeping, now_ms: int) -> Iterator[Forgotten]:
         """Drop months and delete rows that are too old, and tell of each step."""
         there = self._names()
-        for number, kind in enumerate(CLASS_ORDER):
+        for number, kind in ORDINALS.items():
             bound_ms = keeping.bound_ms(kind, now_ms)
             for name, end_ms in sorted(there.items()):
-                if name.startswith(f"records_{kind.value.lower()}_") and end_ms <= bound_ms:
+                if name.startswith(_prefix(number, kind)) and end_ms <= bound_ms:
                     yield self._drop_records(name, kind)
             yield from self._delete(kind, number, bound_ms)
         bound_ms = keeping.bound_ms(MessageClass.STATISTICS, now_ms)
@@ -173,3 +177,7 @@ class Partitions:
 
     def _one(self, query: str) -> tuple[int, ...]:
         return tuple(self._session.execute(query.encode()).fetchone() or ())
+
+
+def _prefix(number: int, kind: MessageClass) -> str:
+    return f"records_{kind.value.lower()}{number}_"

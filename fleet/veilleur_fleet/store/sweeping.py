@@ -8,11 +8,12 @@ from typing import Final
 from veilleur_contracts.ids import SHARDS
 from veilleur_contracts.messages import MessageClass
 from veilleur_fleet.store.connection import Cursor
-from veilleur_fleet.store.keeping import CLASS_ORDER, Forgotten, Keeping, swept_upto
+from veilleur_fleet.store.keeping import ORDINALS, Forgotten, Keeping, swept_upto
 from veilleur_fleet.store.work import POSITION_BITS
 
 ROWS_PER_STEP: Final = 2000
 LINES_PER_STEP: Final = 200
+_NUMBERS: Final = tuple(ORDINALS)
 
 
 class Sweep:
@@ -32,7 +33,7 @@ class Sweep:
 
     def _sweep_records(self) -> Forgotten:
         """Look at the next rows of one shard for one class; what consumers were not told yet is never forgotten."""
-        kind = CLASS_ORDER[self._kind]
+        kind = ORDINALS[_NUMBERS[self._kind]]
         start = self._shard << POSITION_BITS
         found = self._cursor.execute("SELECT published FROM shards WHERE shard = ?", (self._shard,)).fetchone()
         published = start + (found[0] if found else 0)
@@ -45,22 +46,23 @@ class Sweep:
         forgotten = Forgotten(more=True)
         if upto is not None:
             deleted = self._cursor.execute(
-                "DELETE FROM records WHERE position > ? AND position <= ? AND class = ?", (mark, upto, self._kind)
+                "DELETE FROM records WHERE position > ? AND position <= ? AND class = ?",
+                (mark, upto, _NUMBERS[self._kind]),
             ).rowcount
             self._cursor.execute(
                 "INSERT INTO swept (shard, class, upto) VALUES (?, ?, ?)"
                 " ON CONFLICT (shard, class) DO UPDATE SET upto = excluded.upto",
-                (self._shard, self._kind, upto - start),
+                (self._shard, _NUMBERS[self._kind], upto - start),
             )
             forgotten.records[kind] = deleted
             note(self._cursor, kind, deleted, 0)
         if upto is None or len(rows) < ROWS_PER_STEP or upto != rows[-1][0]:
-            self._shard, self._kind = divmod(self._shard * len(CLASS_ORDER) + self._kind + 1, len(CLASS_ORDER))
+            self._shard, self._kind = divmod(self._shard * len(_NUMBERS) + self._kind + 1, len(_NUMBERS))
         return forgotten
 
     def _mark(self) -> int:
         query = "SELECT upto FROM swept WHERE shard = ? AND class = ?"
-        found = self._cursor.execute(query, (self._shard, self._kind)).fetchone()
+        found = self._cursor.execute(query, (self._shard, _NUMBERS[self._kind])).fetchone()
         return int(found[0]) if found else 0
 
     def _sweep_windows(self) -> Forgotten:
@@ -90,5 +92,5 @@ def note(cursor: Cursor, kind: MessageClass, records: int, windows: int) -> None
         cursor.execute(
             "INSERT INTO forgotten (class, records, windows) VALUES (?, ?, ?) ON CONFLICT (class) DO UPDATE SET"
             " records = forgotten.records + excluded.records, windows = forgotten.windows + excluded.windows",
-            (CLASS_ORDER.index(kind), records, windows),
+            (tuple(MessageClass).index(kind), records, windows),
         )
