@@ -21,7 +21,7 @@ from veilleur_agent.audit_view import look_into, said_of
 from veilleur_agent.box import Box
 from veilleur_agent.budget import leak_bytes_per_day
 from veilleur_agent.clips_cli import clips_app
-from veilleur_agent.enrolment import offers_of, pinned_root, profile_of
+from veilleur_agent.enrolment import check_images, offers_of, pinned_root, profile_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.events import Tell
 from veilleur_agent.link import others_budget
@@ -229,6 +229,8 @@ def check(
     profile = profile_of(settings)
     permissions = PROFILES[profile]
     budgets = check_site_runs(found, settings, profile, None, site.parent)
+    if profile == "signed" and settings.policy is not None:
+        check_images(Path(settings.policy), found, datetime_of(SystemClock().now_ms()))
     table = Table("camera", "lines", "zones", "labels", "window", "ground", "source")
     for camera in found.camera:
         window_s = found.site.window_s or permissions.window_s_for(camera.label_set())

@@ -3,6 +3,7 @@
 --root FILE ──first start──▶ documents/root.json ─▶ eye        --policy FILE ──▶ documents/offers/ ─▶ eye
 """
 
+from datetime import datetime
 from pathlib import Path
 
 from veilleur_agent.atomic import replace_file
@@ -11,7 +12,10 @@ from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.offers import put_offer, read_document
 from veilleur_agent.settings import AgentSettings
 from veilleur_contracts.authority import read_root
-from veilleur_contracts.policy_document import PolicyRejectedError
+from veilleur_contracts.envelope import DocumentType, read_envelope
+from veilleur_contracts.policy_document import Policy, PolicyRejectedError, decode_document
+from veilleur_contracts.policy_effect import permissions_for
+from veilleur_contracts.site import Site
 
 
 def profile_of(settings: AgentSettings) -> Profile:
@@ -22,6 +26,22 @@ def profile_of(settings: AgentSettings) -> Profile:
     if settings.policy == "strictest" or (settings.policy is None and not is_enrolled):
         return "strictest"
     return "signed"
+
+
+def check_images(policy: Path, site: Site, now: datetime) -> None:
+    """Refuse stills that ``policy`` does not allow; its signatures are not looked at here, the eye does that.
+
+    Raises:
+        RejectedError: It allows none of a camera that is to keep some, or cannot be read.
+    """
+    envelope = read_envelope(read_document(policy, "the policy"), DocumentType.POLICY)
+    document = decode_document(envelope.content(), Policy)
+    for camera in site.camera:
+        if camera.keep is not None and not permissions_for(document, camera.id, camera.insee, now).keep_images:
+            raise StartRefusedError(
+                f"camera {camera.id}: stills are to be kept (camera.keep), and {policy} allows no image of it now: "
+                "take that out, or have a policy signed whose rules allow images"
+            )
 
 
 def pinned_root(state: Path) -> Path:
