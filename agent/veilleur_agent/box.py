@@ -24,6 +24,8 @@ from veilleur_agent.confine.errors import ConfinementError
 from veilleur_agent.confine.report import ConfinementReport, demand
 from veilleur_agent.control import (
     BROKER_NAME,
+    FLEET_NAME,
+    MOUTH_NAMES,
     Addresses,
     AuditCopied,
     Confined,
@@ -112,6 +114,8 @@ class Box:
         self._witnessed = TokenBucket(WITNESSED, clock)
         self._eye_link, self._mouth_link = link_pair()
         hosts = {**plan.hosts(), BROKER_NAME: (plan.broker.host, plan.broker.port)}
+        if plan.door is not None:
+            hosts[FLEET_NAME] = (plan.door.host, plan.door.port)
         self._resolver = Resolver(hosts, clock)
         self._reporter = Reporter(
             plan,
@@ -239,18 +243,18 @@ class Box:
                 self._tell("address.unknown", name=name)
 
     def _first_for_eye(self) -> tuple[ControlMessage, ...]:
-        cameras = (name for name in self._resolver.names() if name != BROKER_NAME)
+        cameras = (name for name in self._resolver.names() if name not in MOUTH_NAMES)
         addresses = (Addresses(name, self._resolver.known(name)) for name in cameras)
         return (self._plan.eye_start(), HoldTight(self._clerk.is_tight), *addresses)
 
     def _first_for_mouth(self) -> tuple[ControlMessage, ...]:
-        return (self._plan.mouth_start(self._resolver.known(BROKER_NAME)),)
+        return (self._plan.mouth_start(self._resolver.known(BROKER_NAME), self._resolver.known(FLEET_NAME)),)
 
     def _eye_said(self, message: FromChild) -> None:
         match message:
             case Tallied() if self._tally is not None:
                 self._tally.add(message)
-            case Resolve(name=name) if name != BROKER_NAME:
+            case Resolve(name=name) if name not in MOUTH_NAMES:
                 self._ask(name)
             case Witnessed():
                 self._write_down(message)
@@ -274,7 +278,7 @@ class Box:
                 self._reporter.egressed(message)
             case AuditCopied():
                 self._reporter.copied(message)
-            case Resolve(name=name) if name == BROKER_NAME:
+            case Resolve(name=name) if name in MOUTH_NAMES:
                 self._ask(name)
             case LinkCut(reason=reason):
                 self._cut_off(self.eye, reason.value)
@@ -360,7 +364,7 @@ class Box:
             name = await self._questions.get()
             addresses = await self._resolver.look_up(name)
             if addresses is not None:
-                (self.mouth if name == BROKER_NAME else self.eye).say(Addresses(name, addresses))
+                (self.mouth if name in MOUTH_NAMES else self.eye).say(Addresses(name, addresses))
 
     async def _run_errands(self) -> None:
         """Write down what commands ask for; they wait until their file is gone."""

@@ -98,6 +98,9 @@ def run(
     broker: Annotated[
         str | None, typer.Option("--broker", help="mqtt://host:port; a password belongs in VEILLEUR_BROKER.")
     ] = None,
+    fleet: Annotated[
+        str | None, typer.Option("--fleet", help="http://host:port of the fleet's door; documents are fetched there.")
+    ] = None,
     policy: PolicyOption = None,
     root: RootOption = None,
     secrets: SecretsOption = None,
@@ -117,6 +120,7 @@ def run(
         models=models,
         model=model,
         broker=broker,
+        fleet=fleet,
         policy=policy,
         root=root,
         secrets=secrets,

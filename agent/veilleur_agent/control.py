@@ -36,7 +36,9 @@ from veilleur_contracts.ids import CameraId, Sha256, Slug, VersionText
 CONTROL_BYTES_MAX: Final = 65_536
 ADDRESSES_MAX: Final = 8
 BROKER_NAME: Final = "broker"
-"""What the mouth's own address goes by; no camera's addresses are ever sent to the mouth."""
+FLEET_NAME: Final = "fleet"
+MOUTH_NAMES: Final = frozenset({BROKER_NAME, FLEET_NAME})
+"""What the mouth's own addresses go by; no camera's addresses are ever sent to the mouth."""
 
 Natural = Annotated[int, Meta(ge=0, le=1 << 53)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -111,7 +113,8 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
         trusts_clock: Whether the clock counts as set, whatever the kernel says.
         reach: What it may touch.
         root: The root pinned at enrolment; with ``signed`` alone.
-        offers: Folder that signed documents are put into; the same.
+        offers: Folder that box puts signed documents into; the same.
+        fetched: Folder that the mouth puts them into; the same.
         clips: Folder of kept stills, which the eye alone writes.
         freezes: Folder of the days kept for justice.
     """
@@ -130,10 +133,29 @@ class EyeStart(ControlMessage, frozen=True, tag=1):
     offers: Path | None = None
     clips: Path | None = None
     freezes: Path | None = None
+    fetched: Path | None = None
 
     def __repr__(self) -> str:
         """Show nothing: it holds a token."""
         return "EyeStart(…)"
+
+
+class FleetAt(ControlMessage, frozen=True, tag=9):
+    """Where the fleet hands out documents, for the mouth.
+
+    Attributes:
+        scheme: How it is spoken to.
+        host: As a person wrote it.
+        addresses: Where that is, resolved by box.
+        port: Its port.
+        fetched: Folder that documents are put into, which the eye may read.
+    """
+
+    scheme: Literal["http", "https"]
+    host: Text
+    addresses: Annotated[tuple[Text, ...], Meta(max_length=ADDRESSES_MAX)]
+    port: Port
+    fetched: Path
 
 
 class CameraBudget(ControlMessage, frozen=True, tag=2):
@@ -164,6 +186,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
         outbox_age_max_s: Bound of its age.
         reach: What it may touch.
         papers: Folder of the papers that box hands it to be told.
+        fleet: Where documents are fetched; None: nowhere.
     """
 
     agent: VersionText
@@ -182,6 +205,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
     outbox_age_max_s: Natural
     reach: Reach
     papers: Path | None = None
+    fleet: FleetAt | None = None
 
     def __repr__(self) -> str:
         """Show nothing: it holds a password."""

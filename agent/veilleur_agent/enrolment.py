@@ -54,6 +54,11 @@ def offers_of(state: Path) -> Path:
     return state.resolve() / "documents" / "offers"
 
 
+def fetched_of(state: Path) -> Path:
+    """Return the folder of the documents that the mouth fetched, which the eye may read."""
+    return state.resolve() / "fetched"
+
+
 def pin_root(settings: AgentSettings, state: Path) -> None:
     """Pin the root at the first start, and put the policy that was given before the eye, which alone verifies it."""
     pinned = pinned_root(state)

@@ -18,7 +18,7 @@ from veilleur_agent.control import RefusedReason
 from veilleur_agent.link import CutReason
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.ids import is_slug
-from veilleur_contracts.messages import CameraState
+from veilleur_contracts.messages import CameraState, FetchFault
 
 LINE_BYTES_MAX: Final = 512
 NUMBER_MAX: Final = 1 << 53
@@ -54,6 +54,7 @@ REFUSALS: Final = _words(
     *("truncated-document", "malformed-document", "wrong-type", "wrong-controller", "forged", "unknown-key"),
     *("under-signed", "older", "expired", "not-yet"),
 )
+FETCH_FAULTS: Final = frozenset(fault.name.lower().replace("_", "-") for fault in FetchFault)
 
 EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "eye.started": {"cameras": int, "in_flight": int, "epoch": int},
@@ -90,6 +91,11 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "uplink.lost": {"reason": _words("refused", "unreachable"), "code": int},
     "uplink.unacknowledged": {},
     "uplink.ack_rejected": {},
+    "twin.heard": {"sequence": int, "documents": int},
+    "twin.rejected": {},
+    "twin.refused": {},
+    "document.fetched": {"kind": ID, "tries": int},
+    "document.unfetched": {"kind": ID, "fault": FETCH_FAULTS, "tries": int},
     "child.confined": {"landlock": int, "filter": int, "trials": int, "breaches": int},
     "child.crashed": {"error": ID, "module": ID, "line": int},
 }

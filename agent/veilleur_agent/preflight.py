@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.budget import Budget, budget_of, leak_bytes_per_day
-from veilleur_agent.control import CameraBudget, EyeStart, MouthStart, Profile, Reach
-from veilleur_agent.enrolment import offers_of, pin_root, pinned_root, profile_of
+from veilleur_agent.control import CameraBudget, EyeStart, FleetAt, MouthStart, Profile, Reach
+from veilleur_agent.enrolment import fetched_of, offers_of, pin_root, pinned_root, profile_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.freezes import freezes_of
 from veilleur_agent.link import others_budget
-from veilleur_agent.settings import AgentSettings, BrokerAddress, broker_of
+from veilleur_agent.settings import AgentSettings, BrokerAddress, DoorAddress, broker_of, door_of
 from veilleur_contracts.policy import BENCH, STRICTEST, Permissions, check_bench_source
 from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site
@@ -43,6 +43,7 @@ class Plan:
         profile: Which profile holds, or that signed policies say.
         permissions: What it may do; under signed policies, more than any of them can give.
         broker: Where it speaks.
+        door: Where its documents are fetched; None: nowhere.
         state: Folder of the box.
         site_file: Copy of the site's bytes for the eye.
         site_sha256: Of those bytes.
@@ -60,6 +61,7 @@ class Plan:
     site_sha256: str
     token: str | None
     budgets: dict[str, Budget]
+    door: DoorAddress | None = None
 
     def leak_bytes_per_day(self) -> int:
         """Return what a hostile eye could get past the link in one day, at the very most."""
@@ -85,6 +87,11 @@ class Plan:
         """Folder of what box hands to the mouth, to be told as it is."""
         return self.state / "handed"
 
+    @property
+    def fetched(self) -> Path:
+        """Folder of the documents that the mouth fetched."""
+        return fetched_of(self.state)
+
     def hosts(self) -> dict[str, tuple[str, int]]:
         """Return, for each camera on a network, the name and port it is reached at."""
         found = {}
@@ -98,7 +105,7 @@ class Plan:
         """Return what the eye may touch; it never grows while the eye runs, so a camera on a new port restarts it."""
         local = [camera.source for camera in self.site.camera if "://" not in camera.source]
         files = [source for source in local if Path(source).is_file()]
-        named = (self.site_file.parent, self.settings.model_folder.resolve(), self.settings.secrets)
+        named = (self.site_file.parent, self.fetched, self.settings.model_folder.resolve(), self.settings.secrets)
         return Reach(
             ports=tuple(sorted({port for _, port in self.hosts().values()})),
             read_only=(*(str(path.resolve()) for path in named if path is not None), *files),
@@ -111,7 +118,7 @@ class Plan:
         """Return what the mouth may touch."""
         secrets = self.settings.secrets
         return Reach(
-            ports=(self.broker.port,),
+            ports=tuple(sorted({self.broker.port, *(() if self.door is None else (self.door.port,))})),
             read_only=(str(self.papers),),
             devices=(),
             others=(
@@ -141,10 +148,14 @@ class Plan:
             offers=str(self.offers) if self.profile == "signed" else None,
             clips=str(self.clips),
             freezes=str(freezes_of(self.state)),
+            fetched=str(self.fetched) if self.profile == "signed" else None,
         )
 
-    def mouth_start(self, addresses: tuple[str, ...]) -> MouthStart:
-        """Return what the mouth is told first; ``addresses`` are the broker's."""
+    def mouth_start(self, addresses: tuple[str, ...], doors: tuple[str, ...] = ()) -> MouthStart:
+        """Return what the mouth is told first; ``addresses`` are the broker's, ``doors`` the fleet's."""
+        fleet = None
+        if self.door is not None:
+            fleet = FleetAt(self.door.scheme, self.door.host, doors, self.door.port, str(self.fetched))
         budgets = self.budgets.items()
         return MouthStart(
             agent=version("veilleur"),
@@ -163,6 +174,7 @@ class Plan:
             outbox_age_max_s=self.settings.outbox_days * 86_400,
             reach=self.mouth_reach(),
             papers=str(self.papers),
+            fleet=fleet,
         )
 
 
@@ -184,13 +196,14 @@ def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
     _check_model(settings)
     _check_uids(settings)
     broker = broker_of(settings.broker.get_secret_value())
+    door = _door_of(settings) if profile == "signed" else None  # nothing that is fetched counts under the others
     state = _prepare_state(settings)
     if profile == "signed":
         pin_root(settings, state)
     site_file = state / "documents" / "site.toml"
     replace_file(site_file, data, 0o644)
     digest = hashlib.sha256(data).hexdigest()
-    return Plan(site, settings, profile, PROFILES[profile], broker, state, site_file, digest, token, budgets)
+    return Plan(site, settings, profile, PROFILES[profile], broker, state, site_file, digest, token, budgets, door)
 
 
 def check_site_runs(
@@ -327,6 +340,13 @@ def _take_token(path: Path | None) -> str | None:
     return token
 
 
+def _door_of(settings: AgentSettings) -> DoorAddress | None:
+    door = door_of(settings.fleet)
+    if door is not None and door.scheme == "https":
+        raise StartRefusedError("--fleet: this release has no certificates yet, so the door is an http:// address")
+    return door
+
+
 def _check_model(settings: AgentSettings) -> None:
     card = settings.model_folder / settings.model / "card.toml"
     if not card.is_file():
@@ -339,7 +359,7 @@ def _check_uids(settings: AgentSettings) -> None:
 
 
 def _prepare_state(settings: AgentSettings) -> Path:
-    """Make the folders: one that each child alone may enter, one that both may read."""
+    """Make the folders: one that each child alone may enter, and what the mouth alone writes and both read."""
     state = settings.state.resolve()
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -350,8 +370,14 @@ def _prepare_state(settings: AgentSettings) -> Path:
         for folder in (freezes_of(state), state / "handed"):
             folder.mkdir(mode=0o755, exist_ok=True)
         eye, mouth = settings.eye_uid, settings.mouth_uid
-        for folder, uid in ((state / "eye", eye), (clips_of(state), eye), (state / "mouth", mouth)):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        folders = (
+            (state / "eye", eye, 0o700),
+            (clips_of(state), eye, 0o700),
+            (state / "mouth", mouth, 0o700),
+            (fetched_of(state), mouth, 0o755),
+        )
+        for folder, uid, mode in folders:
+            folder.mkdir(mode=mode, exist_ok=True)
             if uid is not None:
                 os.chown(folder, uid, uid)
     except OSError as error:

@@ -12,6 +12,7 @@ from veilleur_contracts.errors import RejectedError
 from veilleur_models.settings import read_settings as read_model_settings
 
 MQTT_PORT: Final = 1883
+DOOR_PORTS: Final = {"http": 80, "https": 443}
 HOST_CHARACTERS_MAX: Final = 253
 DEFAULT_MODEL: Final = "nanodet-g-640x384"
 
@@ -28,6 +29,7 @@ class AgentSettings(BaseSettings):
         models: Folder of built models; None: where ``veilleur-models build`` puts them.
         model: Which model looks at the frames.
         broker: ``mqtt://[user:password@]host[:port]``.
+        fleet: ``http://host[:port]`` of the fleet's door, where documents are fetched; None: they come by file alone.
         mqtt_version: Of MQTT; ``auto`` tries 5, then 3.1.1.
         policy: ``bench``, ``strictest``, or a file with a signed policy; None: what was signed before, else strictest.
         root: File with the signed root that policies are checked with; pinned at the first start.
@@ -49,6 +51,7 @@ class AgentSettings(BaseSettings):
     models: Path | None = None
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,31}$")] = DEFAULT_MODEL
     broker: SecretStr = SecretStr(f"mqtt://127.0.0.1:{MQTT_PORT}")
+    fleet: Annotated[str, Field(max_length=512)] | None = None
     mqtt_version: Literal["auto", "5", "3.1.1"] = "auto"
     policy: Annotated[str, Field(pattern=r"^(bench|strictest|.*[./].*)$", max_length=4096)] | None = None
     root: Path | None = None
@@ -112,3 +115,34 @@ def broker_of(url: str) -> BrokerAddress:
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
     return BrokerAddress(host, port, user, password)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorAddress:
+    """Where the fleet's door is."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+
+
+def door_of(url: str | None) -> DoorAddress | None:
+    """Read ``http://host[:port]`` or ``https://host[:port]``; None when there is none.
+
+    Raises:
+        SettingsRejectedError: It is written otherwise; nothing of it is shown, as a password may be anywhere.
+    """
+    if url is None:
+        return None
+    refusal = "--fleet (VEILLEUR_FLEET) is not an address; write it like https://fleet.example:8443"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise SettingsRejectedError(refusal) from None
+    if parts.scheme not in DOOR_PORTS or not host or len(host) > HOST_CHARACTERS_MAX or not host.isprintable():
+        raise SettingsRejectedError(refusal)
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise SettingsRejectedError(f"{refusal}; nothing follows the port, and no account stands before the host")
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    return DoorAddress(scheme, host, port or DOOR_PORTS[scheme])

@@ -22,6 +22,7 @@ GPU_FILES: Final = (Path("/sys"),)
 
 PIXEL_LIBRARIES: Final = ("numpy", "cv2", "av", "openvino")
 BROKER_LIBRARIES: Final = ("aiomqtt", "paho")
+FETCHING_LIBRARIES: Final = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
 
 _BOTH: Final = (
     *("veilleur_agent", "veilleur_contracts"),
@@ -32,7 +33,7 @@ _VERIFYING: Final = ("cryptography", "_cffi_backend", "securesystemslib")
 EYE_PACKAGES: Final = frozenset(
     (*_BOTH, *PIXEL_LIBRARIES, *_VERIFYING, "opencv_python_headless", "veilleur_models", "packaging")
 )
-MOUTH_PACKAGES: Final = frozenset((*_BOTH, *BROKER_LIBRARIES))
+MOUTH_PACKAGES: Final = frozenset((*_BOTH, *BROKER_LIBRARIES, *FETCHING_LIBRARIES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def eye_confinement(
         connect_ports=tuple(sorted(set(camera_ports))),
         forbidden_paths=tuple(forbidden_paths),
         importable=code.packages,
-        forbidden_imports=BROKER_LIBRARIES,
+        forbidden_imports=(*BROKER_LIBRARIES, "httpx"),
     )
 
 

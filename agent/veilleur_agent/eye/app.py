@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Final
 
+from msgspec.structs import replace
+
 from veilleur_agent.budget import budget_of
 from veilleur_agent.child import EXIT_REFUSED
 from veilleur_agent.control import (
@@ -48,7 +50,7 @@ from veilleur_agent.hold import Hold, HoldRejectedError, restore_hold
 from veilleur_agent.link import Allowances, EyeEnd, LinkCutError, discard, others_budget
 from veilleur_contracts.clock import Clock, SystemClock
 from veilleur_contracts.codec import context_number_of
-from veilleur_contracts.messages import Record
+from veilleur_contracts.messages import Record, Reported
 
 LOOP_S: Final = 0.05
 CHORES_EVERY_S: Final = 0.05
@@ -57,6 +59,9 @@ CHECKPOINT_EVERY_S: Final = 10.0
 SYNC_EVERY_S: Final = 10.0
 POLICY_EVERY_S: Final = 5.0
 """A stop holds that soon after it lies before the eye; it has 60 s from a DPO's word on."""
+ANNOUNCED_EVERY_S: Final = 1.0
+"""The same for what the mouth announces; a mouth that never stops announcing costs no more than a turn a second."""
+REPORT_EVERY_S: Final = 3600.0
 FAILURES_MAX: Final = 10
 """Frames in a row that could not be looked at, whatever their camera: then the detector is lost."""
 REPORTS_MAX: Final = 1024
@@ -134,6 +139,8 @@ class Eye:
         self._dropped_told = (0, 0)
         self._in_flight = detectors.people.in_flight
         self._reports: deque[Witnessed | Dealt] = deque(maxlen=REPORTS_MAX)
+        self._is_announced = False
+        self._reported: Reported | None = None
 
     def run(self) -> None:
         """Look, count and say, until box says stop."""
@@ -174,8 +181,7 @@ class Eye:
             self._say_tallies()
         if not self._settings.trusts_clock and self._is_due("sync", SYNC_EVERY_S):
             self._is_synced = is_synced()
-        if self._is_due("policy", POLICY_EVERY_S):
-            self._follow_policy()
+        self._follow_policy_when_due()
         now_ms, running = self._clock.now_ms(), self._posts.running()
         for name, lookout in self._lookouts.items():
             self._say(lookout.due(now_ms, synced=self._is_synced))
@@ -222,6 +228,22 @@ class Eye:
         self._say(self._upkeep.due())
         while self._reports and self._control.say(self._reports[0]):
             self._reports.popleft()
+        self._report()
+
+    def _follow_policy_when_due(self) -> None:
+        is_news = self._is_announced and self._is_due("announced", ANNOUNCED_EVERY_S)
+        if self._is_due("policy", POLICY_EVERY_S) or is_news:
+            self._is_announced = False
+            self._follow_policy()
+
+    def _report(self) -> None:
+        """Tell the fleet what is held, when that is something else than before, and each hour."""
+        now = self._posts.reported()
+        said = self._reported and replace(self._reported, at_s=now.at_s, heard_s=now.heard_s)
+        if now != said or self._is_due("report", REPORT_EVERY_S):
+            self._reported = now
+            self._done_at_s["report"] = self._clock.elapsed_s()
+            self._say([now])
 
     def _say(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -238,7 +260,8 @@ class Eye:
             discard(self._link)
             return
         try:
-            self._end.pump()
+            for document in self._end.pump():
+                self._is_announced |= self._posts.announce(document)
         except LinkCutError as cut:
             self._is_cut = True
             self._tell("link.cut", reason=cut.reason.value)

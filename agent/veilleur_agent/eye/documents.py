@@ -49,15 +49,24 @@ def offered_in(folder: Path) -> Iterator[tuple[str, bytes]]:
     except OSError:
         return
     for name in names[:OFFERS_MAX]:
-        try:
-            descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-                data = file.read(ENVELOPE_BYTES_MAX + 1) if is_file else b""
-        except OSError:
-            continue
-        if hashlib.sha256(data).hexdigest() == name.removesuffix(".dsse"):
+        data = document_in(folder, name.removesuffix(".dsse"))
+        if data is not None:
             yield name.removesuffix(".dsse"), data
+
+
+def document_in(folder: Path, sha256: str) -> bytes | None:
+    """Return the document that lies in ``folder`` under ``sha256``; None when there is none that has this hash.
+
+    At most one byte longer than an envelope may be; no link is followed, and nothing that is no file is read.
+    """
+    try:
+        descriptor = os.open(folder / f"{sha256}.dsse", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read(ENVELOPE_BYTES_MAX + 1) if is_file else b""
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == sha256 else None
 
 
 def reason_of(error: PolicyRejectedError) -> str:

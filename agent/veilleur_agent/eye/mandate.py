@@ -1,8 +1,8 @@
 """What the eye may do, by documents that it verified itself, and what follows for each camera now.
 
-    offers/*.dsse ──look──▶ Standing ──holding_of(camera, now)──▶ Held ─▶ lookout, masks
-    (box or mouth put        │   └──▶ standing: in the eye's own folder, verified again at start
-     them there)             └──▶ what happened ─▶ box ─▶ audit
+    offers/*.dsse (box) ──────────▶ Standing ──holding_of(camera, now)──▶ Held ─▶ lookout, masks
+    fetched/*.dsse (mouth) ───────▶  │   └──▶ standing: in the eye's own folder, verified again at start
+                                     └──▶ what happened ─▶ box ─▶ audit;  what is held ─▶ Reported ─▶ fleet
 
 Whoever carries a document can lose it, and cannot change what it says.
 """
@@ -18,13 +18,14 @@ import msgspec
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.control import EyeWitnessed, RefusedReason
 from veilleur_agent.events import Tell
+from veilleur_agent.eye.announced import HEARD, Announced
 from veilleur_agent.eye.documents import changes_between, kind_of, offered_in, reason_of
 from veilleur_agent.eye.errors import EyeRefusedError
 from veilleur_agent.eye.settings import EyeSettings
 from veilleur_contracts.audit import DocumentRefused
 from veilleur_contracts.authority import NotYetError
 from veilleur_contracts.clock import Clock, datetime_of
-from veilleur_contracts.messages import MessageClass
+from veilleur_contracts.messages import DocumentReady, MessageClass, Refusal
 from veilleur_contracts.policy import Permissions, strictest_after
 from veilleur_contracts.policy_document import Controller, PolicyRejectedError
 from veilleur_contracts.site import Camera
@@ -32,6 +33,7 @@ from veilleur_contracts.standing import (
     STANDING_BYTES_MAX,
     Standing,
     enrol,
+    hear,
     holding_of,
     keep,
     look,
@@ -78,8 +80,39 @@ class Turn:
     dealt: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """What is held, for the fleet to be told.
+
+    Attributes:
+        root: Version of the root; 0: enrolled with none.
+        policy_version: Of the policy last taken; 0: none.
+        policy: First 64 bits of its SHA-256, None: none.
+        stops: How many are in force, those only told of too.
+        heard_s: When the fleet's last word was said, UTC seconds; 0: never.
+        refused: First 64 bits of the SHA-256 of the document refused last.
+        refusal: Why that was.
+    """
+
+    root: int = 0
+    policy_version: int = 0
+    policy: str | None = None
+    stops: int = 0
+    heard_s: int = 0
+    refused: str | None = None
+    refusal: Refusal = Refusal.NONE
+
+
 class Mandate(Protocol):
     """Says what a camera may do."""
+
+    def announce(self, document: DocumentReady) -> bool:
+        """Take note of what the mouth has put into its store; tell whether a turn should follow soon."""
+        ...
+
+    def papers(self) -> Papers:
+        """Return what is held now."""
+        ...
 
     def turn(self) -> Turn:
         """Look at what was offered, and at the clock."""
@@ -100,6 +133,14 @@ class FixedMandate:
     def __init__(self, permissions: Permissions) -> None:
         self._held = Held(permissions, digest_of(permissions), None)
 
+    def announce(self, document: DocumentReady) -> bool:  # noqa: ARG002  # as every mandate is told
+        """Return False: no document changes this."""
+        return False
+
+    def papers(self) -> Papers:
+        """Return nothing: no document is held."""
+        return Papers()
+
     def turn(self) -> Turn:
         """Return nothing: no document changes this."""
         return Turn()
@@ -116,7 +157,8 @@ class SignedMandate:
         root: The pinned root's bytes.
         controller: Whose box this is.
         kept: File of the standing, in the eye's own folder.
-        offers: Folder that documents are put into.
+        offers: Folder that box puts documents into.
+        fetched: The mouth's store of documents.
         clock: For their dates.
         tell: Says a registered event.
 
@@ -125,7 +167,7 @@ class SignedMandate:
     """
 
     def __init__(
-        self, root: bytes, controller: Controller, kept: Path, offers: Path, *, clock: Clock, tell: Tell
+        self, root: bytes, controller: Controller, kept: Path, offers: Path, *, fetched: Path, clock: Clock, tell: Tell
     ) -> None:
         self._kept = kept
         self._offers = offers
@@ -133,20 +175,44 @@ class SignedMandate:
         self._tell = tell
         self._happened: list[EyeWitnessed] = []
         self._waiting: set[str] = set()
+        self._announced = Announced(fetched, clock)
+        self._refused: tuple[str, Refusal] | None = None
         self._kept_at_s = clock.elapsed_s()
         self._standing = self._recalled(root, controller)
         self._kept_standing = self._standing
 
+    def announce(self, document: DocumentReady) -> bool:
+        """Take note of what the mouth has put into its store; tell whether a turn should follow soon."""
+        if document.name == HEARD:
+            self._standing = hear(self._standing, datetime_of(self._clock.now_ms()))
+            return False
+        return self._announced.announce(document.sha256)
+
+    def papers(self) -> Papers:
+        """Return what is held now."""
+        standing, verified = self._standing, self._standing.verified
+        refused, refusal = self._refused or (None, Refusal.NONE)
+        return Papers(
+            root=standing.root.version,
+            policy_version=0 if verified is None else verified.policy.version,
+            policy=None if verified is None else verified.sha256[:HASH_DIGITS],
+            stops=len(standing.stops) + len(standing.told_stops),
+            heard_s=0 if standing.heard is None else int(standing.heard.timestamp()),
+            refused=refused,
+            refusal=refusal,
+        )
+
     def turn(self) -> Turn:
-        """Look at what was offered, and at the clock; what was taken is on disk when this returns."""
-        dealt = self._take(dict(offered_in(self._offers)))
+        """Look at what was offered and announced, and at the clock; what was taken is on disk when this returns."""
+        offered = dict(offered_in(self._offers))
+        dealt = self._take({**dict(self._announced.due()), **offered})
         now_s = self._clock.elapsed_s()
         self._standing = look(self._standing, datetime_of(self._clock.now_ms()))
         is_due = now_s - self._kept_at_s >= KEPT_EVERY_S
         if self._standing is not self._kept_standing and (dealt or is_due) and not self._keep():
             dealt = []  # offered again until it is safe against a restart
         happened, self._happened = tuple(self._happened), []
-        return Turn(happened, tuple(dealt))
+        return Turn(happened, tuple(sha256 for sha256 in dealt if sha256 in offered))
 
     def held(self, camera: Camera) -> Held:
         """Return what ``camera`` may do now."""
@@ -188,8 +254,9 @@ class SignedMandate:
                     is_moving = True
                 else:
                     refusals[sha256] = refusal
+        self._announced.settle(dealt, [one for one in left if not isinstance(refusals[one], NotYetError)])
         for sha256, data in left.items():
-            if sha256 not in self._waiting:
+            if sha256 not in self._waiting and (sha256 not in self._announced or self._announced.may_tell(sha256)):
                 self._refuse(kind_of(data), sha256, refusals[sha256])
             if isinstance(refusals[sha256], NotYetError):
                 self._waiting.add(sha256)  # the clock may be wrong still: it stays, and is told once
@@ -212,6 +279,7 @@ class SignedMandate:
     def _refuse(self, document: str, sha256: str, error: PolicyRejectedError) -> None:
         reason = reason_of(error)
         self._tell("document.refused", document=document, reason=reason)
+        self._refused = (sha256[:HASH_DIGITS], Refusal[reason.upper().replace("-", "_")])
         self._happened.append(DocumentRefused(document, sha256, reason))
 
     def _keep(self) -> bool:
@@ -236,7 +304,9 @@ def mandate_of(settings: EyeSettings, clock: Clock, tell: Tell) -> Mandate:
     controller = Controller(settings.site.site.controller)
     kept = settings.checkpoint.with_name("standing")
     try:
-        return SignedMandate(settings.root, controller, kept, settings.offers, clock=clock, tell=tell)
+        return SignedMandate(
+            settings.root, controller, kept, settings.offers, fetched=settings.fetched, clock=clock, tell=tell
+        )
     except PolicyRejectedError:
         raise EyeRefusedError(RefusedReason.ROOT) from None
 

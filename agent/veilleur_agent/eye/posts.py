@@ -29,10 +29,19 @@ from veilleur_agent.eye.settings import EyeSettings
 from veilleur_agent.eye.upkeep import Allowed
 from veilleur_contracts.audit import StrictFrom, StrictUntil
 from veilleur_contracts.clock import Clock
-from veilleur_contracts.messages import MessageClass, Record
+from veilleur_contracts.messages import (
+    TWIN_DOCUMENTS_MAX,
+    DocumentReady,
+    MessageClass,
+    Record,
+    Reported,
+    Strictness,
+)
 from veilleur_contracts.site import Camera
 
 NOT_STRICT: Final = "none"
+STOPPED_BY: Final = "stopped"
+CAMERAS_TOLD_MAX: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,35 @@ class Posts:
             if held != self._held[camera.id]:
                 records.extend(self._change(camera, held))
         return Shift(tuple(records), (*turn.happened, *self._strictness()), turn.dealt)
+
+    def announce(self, document: DocumentReady) -> bool:
+        """Take note of what the mouth has put into its store; tell whether a turn should follow soon."""
+        return self._mandate.announce(document)
+
+    def reported(self) -> Reported:
+        """Return what the fleet should know: what is held, and what follows for the camera that is held to the least.
+
+        One that is stopped is held to less than one that is strict, and that to less than one whose policy holds.
+        """
+        papers, running = self._mandate.papers(), self.running()
+        name, held = min(
+            self._held.items(), key=lambda one: (one[1].why != STOPPED_BY, one[1].why is None, one[0] in running)
+        )
+        why = held.why or (MASKS_UNDECIDED if held.may_speak and name not in running else NOT_STRICT)
+        return Reported(
+            at_s=self._clock.now_ms() // 1000,
+            root=papers.root,
+            policy_version=papers.policy_version,
+            policy=papers.policy,
+            site=self._settings.hashes.site,
+            profile=held.permissions.profile,
+            why=Strictness[why.upper().replace("-", "_")],
+            running=min(len(running), CAMERAS_TOLD_MAX),
+            stops=min(papers.stops, TWIN_DOCUMENTS_MAX),
+            heard_s=papers.heard_s,
+            refused=papers.refused,
+            refusal=papers.refusal,
+        )
 
     def _now(self, camera: Camera) -> Held:
         held = self._mandate.held(camera)

@@ -68,6 +68,7 @@ class EyeSettings:
     checkpoint: Path
     root: bytes | None = None
     offers: Path = Path("/nonexistent")
+    fetched: Path = Path("/nonexistent")
     files: frozenset[str] = frozenset()
     clips: Path | None = None
     freezes: Path | None = None
@@ -112,6 +113,7 @@ def settings_of(start: EyeStart) -> EyeSettings:
         checkpoint,
         root=_root_of(start),
         offers=Path(start.offers or "/nonexistent"),
+        fetched=Path(start.fetched or "/nonexistent"),
         files=files,
         clips=None if start.clips is None else Path(start.clips),
         freezes=None if start.freezes is None else Path(start.freezes),

@@ -39,7 +39,7 @@ def confinement_of(start: MouthStart) -> Confinement:
     return mouth_confinement(
         running_code(MOUTH_PACKAGES),
         read_only=[Path(path) for path in reach.read_only],
-        read_write=[Path(start.state)],
+        read_write=[Path(start.state), *(() if start.fleet is None else (Path(start.fleet.fetched),))],
         ports=reach.ports,
         forbidden_paths=[Path(path) for path in reach.others],
     )

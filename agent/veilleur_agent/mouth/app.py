@@ -5,6 +5,7 @@ link ──intake──▶ outbox ──uplink──▶ broker        control �
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Final
 from veilleur_agent.child import EXIT_REFUSED
 from veilleur_agent.control import (
     BROKER_NAME,
+    FLEET_NAME,
     Addresses,
     AuditCopied,
     Beat,
@@ -33,7 +35,10 @@ from veilleur_agent.control import (
 )
 from veilleur_agent.events import Tell
 from veilleur_agent.link import PACKETS_A_TURN, Allowances, CutReason, LinkCutError, MouthEnd, discard, others_budget
+from veilleur_agent.mouth.downlink import Downlink
 from veilleur_agent.mouth.errors import DiskRefusedError, OutboxNewerError
+from veilleur_agent.mouth.fetch import Fetcher
+from veilleur_agent.mouth.fetched import Fetched
 from veilleur_agent.mouth.inflight import Patience
 from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox
@@ -42,7 +47,7 @@ from veilleur_agent.mouth.settings import MouthSettings, settings_of
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_agent.mouth.uplink import Uplink
 from veilleur_contracts.clock import Clock, SystemClock
-from veilleur_contracts.messages import CONTRACT_REVISION, Birth, Carried
+from veilleur_contracts.messages import CONTRACT_REVISION, Birth, Carried, DocumentReady, FetchAlarm
 
 BEAT_EVERY_S: Final = 1.0
 EGRESS_EVERY_S: Final = 2.0
@@ -92,6 +97,9 @@ class Mouth:
         self._is_idle = True
         self._meter = Meter()
         self._egress_due_s = self._clock.elapsed_s()
+        self._epoch = -1
+        self._fetcher: Fetcher | None = None
+        self._downlink: Downlink | None = None
 
     async def run(self) -> int:
         """Work until box says stop; return the exit code.
@@ -116,6 +124,7 @@ class Mouth:
                     ("orders", self._obey()),
                     ("beat", self._beat()),
                     ("expire", self._expire()),
+                    *(() if self._downlink is None else (("downlink", self._downlink.run()),)),
                 ):
                     tasks.create_task(work, name=f"mouth.{name}")
         except* _Stopped:
@@ -131,6 +140,7 @@ class Mouth:
 
     async def _begin(self) -> None:
         settings = self._settings
+        self._build_downlink()
         self._uplink = Uplink(
             settings.broker,
             self._shelf,
@@ -143,6 +153,7 @@ class Mouth:
             meter=self._meter,
             papers=None if settings.papers is None else Papers(settings.papers, self._clock),
             copied=lambda copied: self._say(AuditCopied(copied.log, copied.upto)),
+            told=None if self._downlink is None else self._downlink.hear,
         )
         self._uplink.lead_to(settings.addresses)
         birth = Birth(self._clock.now_ms() // 1000, settings.agent, CONTRACT_REVISION, settings.profile)
@@ -158,11 +169,38 @@ class Mouth:
         self._tell("mouth.started", started_ms=started_ms, rows=rows)
         self._say(Ready())
 
+    def _build_downlink(self) -> None:
+        settings = self._settings
+        if settings.door is None:
+            return
+        self._fetcher = Fetcher(settings.door)
+        self._fetcher.lead_to(settings.doors)
+        self._downlink = Downlink(
+            self._fetcher,
+            Fetched(settings.fetched),
+            box=settings.box,
+            announce=self._announce,
+            alarm=self._alarm,
+            lost=lambda: self._say(Resolve(FLEET_NAME)),
+            tell=self._tell,
+            clock=self._clock,
+        )
+
+    def _announce(self, document: DocumentReady) -> None:
+        """Tell the eye of a document; what finds no room, or no eye, is said again within the minute."""
+        with contextlib.suppress(LinkCutError):  # whoever takes in from the link finds it cut as well
+            self._end_of_link.announce(document)
+
+    async def _alarm(self, alarm: FetchAlarm) -> None:
+        await self._until_the_disk_lets(lambda outbox: outbox.say(alarm))
+        self._uplink.wake()
+
     async def _open_link(self) -> None:
         """Listen on the link from what is on disk, and tell the eye from where to go on."""
         committed = await self._shelf.do(Outbox.committed)
         self._end_of_link = MouthEnd(self._link, self._allowances, committed)
         self._end_of_link.acknowledge(committed)
+        self._epoch = -1
 
     async def _take_in(self) -> None:
         """Take what the eye says to the disk, for ever; it is acknowledged only then."""
@@ -173,11 +211,18 @@ class Mouth:
             if batch:
                 await self._until_the_disk_lets(partial(Outbox.store, carried=batch))
                 self._uplink.wake()
+                self._greet(batch[-1].epoch)
             if cut is None:
                 self._end_of_link.acknowledge(await self._shelf.do(Outbox.committed))
             else:
                 await self._stay_cut(cut)
             self._is_idle = True
+
+    def _greet(self, epoch: int) -> None:
+        """Tell an eye that was not there before of every document."""
+        if epoch != self._epoch and self._downlink is not None:
+            self._downlink.announce_all()
+        self._epoch = epoch
 
     def _read_turn(self) -> tuple[list[Carried], CutReason | None]:
         batch: list[Carried] = []
@@ -230,6 +275,8 @@ class Mouth:
                         await self._drain(within_ms / 1000)
                     case Addresses(name=name, addresses=addresses) if name == BROKER_NAME:
                         self._uplink.lead_to(addresses)
+                    case Addresses(name=name, addresses=addresses) if name == FLEET_NAME and self._fetcher is not None:
+                        self._fetcher.lead_to(addresses)
                     case LinkReopened():
                         self._reopened.set()
                     case _:

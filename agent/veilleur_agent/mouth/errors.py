@@ -3,6 +3,7 @@
 from typing import Final
 
 from veilleur_contracts.errors import RejectedError, TransientError
+from veilleur_contracts.messages import FetchFault
 
 
 class DiskRefusedError(TransientError):
@@ -37,3 +38,11 @@ class ProtocolRefusedError(BrokerRefusedError):
 
 class AckRejectedError(RejectedError):
     """An acknowledgement that names what was never sent."""
+
+
+class FetchFailedError(TransientError):
+    """A document, or the list of them, cannot be had from the fleet now."""
+
+    def __init__(self, fault: FetchFault) -> None:
+        super().__init__(f"the fleet does not hand it out: {fault.name.lower()}")
+        self.fault = fault

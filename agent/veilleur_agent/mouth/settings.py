@@ -5,6 +5,7 @@ from pathlib import Path
 
 from veilleur_agent.budget import Budget
 from veilleur_agent.control import MouthStart
+from veilleur_agent.mouth.fetch import Door
 from veilleur_agent.mouth.outbox import Bounds
 from veilleur_agent.mouth.uplink import Broker
 
@@ -23,10 +24,14 @@ class MouthSettings:
     addresses: tuple[str, ...]
     budgets: dict[str, Budget]
     papers: Path | None = None
+    door: Door | None = None
+    doors: tuple[str, ...] = ()
+    fetched: Path = Path("/nonexistent")
 
 
 def settings_of(start: MouthStart) -> MouthSettings:
     """Return what ``start`` says."""
+    fleet = start.fleet
     return MouthSettings(
         agent=start.agent,
         box=start.box,
@@ -38,4 +43,7 @@ def settings_of(start: MouthStart) -> MouthSettings:
         addresses=start.addresses,
         budgets={one.camera: Budget(one.rate_bytes_s, one.burst_bytes) for one in start.budgets},
         papers=None if start.papers is None else Path(start.papers),
+        door=None if fleet is None else Door(fleet.scheme, fleet.host, fleet.port),
+        doors=() if fleet is None else fleet.addresses,
+        fetched=Path("/nonexistent" if fleet is None else fleet.fetched),
     )

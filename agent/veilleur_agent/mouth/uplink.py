@@ -90,6 +90,7 @@ class Uplink:
         meter: Counts what goes out.
         papers: What box hands over to be told as it is; None: nothing.
         copied: Takes how far the fleet's copy of the audit goes.
+        told: Takes what the broker says this box should hold; None: nobody asks.
     """
 
     def __init__(
@@ -106,10 +107,12 @@ class Uplink:
         meter: Meter | None = None,
         papers: Papers | None = None,
         copied: Callable[[Copied], None] | None = None,
+        told: Callable[[bytes], None] | None = None,
     ) -> None:
         self._meter = meter or Meter()
         self._papers = papers
         self._copied = copied
+        self._twin_told = told
         self._broker = broker
         self._controller = controller
         self._box = box
@@ -164,8 +167,7 @@ class Uplink:
             raise BrokerUnreachableError("nobody knows where the broker is")
         address = self._addresses[self._failures % len(self._addresses)]
         async with _client_of(self._broker, address, self._box, speaks_5=self._speaks_5) as client:
-            for channel in (Down.ACK, *(() if self._papers is None else (Down.AUDIT,))):
-                _check_granted(await client.subscribe(down_topic(self._controller, self._box, channel), qos=1))
+            await self._subscribe(client)
             self._tell("uplink.connected", mqtt=5 if self._speaks_5 else 3, failures=self._failures)
             self._failures, self._told = 0, None
             self._in_flight.restart()
@@ -175,12 +177,26 @@ class Uplink:
                 if self._papers is not None:
                     tasks.create_task(self._tell_papers(client, self._papers), name="uplink.papers")
 
+    async def _subscribe(self, client: _Client) -> None:
+        """Ask for what nothing goes without, and for the twin, which can be asked for elsewhere."""
+        for channel in (Down.ACK, *(() if self._papers is None else (Down.AUDIT,))):
+            _check_granted(await client.subscribe(down_topic(self._controller, self._box, channel), qos=1))
+        if self._twin_told is not None:
+            try:
+                _check_granted(await client.subscribe(down_topic(self._controller, self._box, Down.TWIN), qos=1))
+            except BrokerRefusedError:
+                self._tell("twin.refused")
+
     async def _hear(self, client: _Client) -> None:
-        audit = down_topic(self._controller, self._box, Down.AUDIT)
+        audit, twin = (down_topic(self._controller, self._box, channel) for channel in (Down.AUDIT, Down.TWIN))
         async for message in client.messages:
             payload = message.payload if isinstance(message.payload, bytes) else b""
-            if str(message.topic) == audit:
+            topic = str(message.topic)
+            if topic == audit:
                 self._hear_copied(payload)
+                continue
+            if topic == twin and self._twin_told is not None:
+                self._twin_told(payload)
                 continue
             try:
                 ack = decode_ack(payload)

@@ -69,14 +69,18 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.offers, self.kept = folder / "offers", folder / "standing"
-        self.offers.mkdir()
+        self.fetched = folder / "fetched"
+        for one in (self.offers, self.fetched):
+            one.mkdir()
         self.clock = HandClock(int(NOW.timestamp() * 1000))
         self.told: list[tuple[str, dict[str, object]]] = []
         self.mandate = self.begun()
 
     def begun(self) -> SignedMandate:
         root = HALL.signed_root()
-        return SignedMandate(root, Controller.VILLE, self.kept, self.offers, clock=self.clock, tell=self._tell)
+        return SignedMandate(
+            root, Controller.VILLE, self.kept, self.offers, fetched=self.fetched, clock=self.clock, tell=self._tell
+        )
 
     def _tell(self, event: str, **values: object) -> None:
         assert check_event(event, values) is not None
