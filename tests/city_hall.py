@@ -17,14 +17,15 @@ SIGNERS = ("root-a", "root-b", "root-c", "controller", "operator", "dpo-ville", 
 class CityHall:
     """A folder with everybody's key, the signed root, and what they write."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_fleet: bool = False) -> None:
         self.folder = folder
-        self._passphrase = folder / "passphrase"
+        self.passphrase = self._passphrase = folder / "passphrase"
         self._passphrase.write_text(f"{PASSPHRASE}\n", encoding="utf-8")
         self._passphrase.chmod(0o600)
-        for name in SIGNERS:
+        signers = (*SIGNERS, *(("fleet",) if with_fleet else ()))
+        for name in signers:
             self._run("key", "new", folder / f"{name}.pem", "--holder", name, "--passphrase-file", self._passphrase)
-        public = [f"--public={role_of(name)}={folder / name}.pub" for name in SIGNERS]
+        public = [f"--public={role_of(name)}={folder / name}.pub" for name in signers]
         self._run("new", folder / "root.toml", "--kind", "root", *public)
         self.root = self._signed(folder / "root.toml", ("root-a", "root-b"))
 

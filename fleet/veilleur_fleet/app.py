@@ -2,7 +2,8 @@
 
 settings ──▶ database ──▶ Ledger ──▶ Writer ──▶ Ingest ◀──▶ broker
                 └─▶ readers ──▶ Painter, REST ──▶ web server ◀── browsers, programs
-                           └──▶ door ◀── boxes
+                           ├──▶ door ◀── boxes
+                           └──▶ Steersman ──▶ broker
 """
 
 import asyncio
@@ -16,22 +17,25 @@ import sqlalchemy as sa
 from starlette.types import ASGIApp
 
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.codec import encode
 from veilleur_fleet.access.accounts import Accounts
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.porter import Entrance
 from veilleur_fleet.door.admitting import Admitting
 from veilleur_fleet.door.app import door_app
-from veilleur_fleet.door.documents import Library, document_routes
+from veilleur_fleet.door.documents import Library, Twins, document_routes, twin_routes
 from veilleur_fleet.door.enrolling import enrolment_routes
 from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError
 from veilleur_fleet.ingest import Ingest, Standing
+from veilleur_fleet.keys import fleet_key_of
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.serving import Server, listen, url_of
 from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, broker_for_boxes, door_of, shards_of
+from veilleur_fleet.steer.steersman import Steersman, twin_in
 from veilleur_fleet.store.database import Database
-from veilleur_fleet.store.documents import document_of
+from veilleur_fleet.store.documents import document_of, twin_of
 from veilleur_fleet.store.ledger import Ledger
 from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.work import Stored
@@ -58,7 +62,10 @@ class Fleet:
 
         Raises:
             SettingsRejectedError: A setting cannot be followed.
+            KeyRejectedError: The fleet's key cannot be used.
         """
+        key = fleet_key_of(settings.word_key, settings.word_passphrase_file)
+        self._steersman = Steersman(database.desk, database.readers, clock, key)
         address = BrokerAddress.parse(settings.broker.get_secret_value())
         metrics, self._live = Metrics(), Live()
         self._clock = clock
@@ -75,6 +82,7 @@ class Fleet:
             committed=self._committed,
             changed=self._live.touch,
             credentials=identity.credentials,
+            besides=[self._steersman.tell],
         )
         self._identity = identity
         place = Place(root_of(settings.root_path), str(address), settings.timezone)
@@ -110,12 +118,15 @@ class Fleet:
             async with asyncio.TaskGroup() as tasks:
                 for server, bound, name in servers:
                     tasks.create_task(server.serve(sockets=[bound]), name=name)
-                tidying = tasks.create_task(self._tidy(), name="tidy")
-                guarding = tasks.create_task(self._keep_guard(), name="guard")
+                chores = [
+                    tasks.create_task(self._tidy(), name="tidy"),
+                    tasks.create_task(self._keep_guard(), name="guard"),
+                    tasks.create_task(self._steersman.run(), name="steer"),
+                ]
                 ingesting = tasks.create_task(self._ingest.run(stop), name="ingest")
                 await stop.wait()
-                tidying.cancel()
-                guarding.cancel()
+                for chore in chores:
+                    chore.cancel()
                 await ingesting
                 for server, _, _ in servers:
                     server.end()
@@ -164,7 +175,7 @@ def root_of(path: str) -> str:
 
 def door_for(identity: Identity, readers: sa.Engine, broker: str, clock: Clock) -> ASGIApp:
     """Return the door: open on this machine alone while there is no authority, and else for boxes it knows."""
-    routes = document_routes(library_of(readers))
+    routes = [*document_routes(library_of(readers)), *twin_routes(twins_of(readers))]
     if identity.pki is None:
         return door_app(routes)
     register = identity.pki.register
@@ -180,6 +191,17 @@ def library_of(readers: sa.Engine) -> Library:
             return document_of(connection, sha256)
 
     return library
+
+
+def twins_of(readers: sa.Engine) -> Twins:
+    """Return what finds what a box should hold, by its name."""
+
+    def twins(box: str) -> tuple[int, bytes] | None:
+        with readers.connect() as connection:
+            row = twin_of(connection, box)
+        return None if row is None else (row.sequence, encode(twin_in(row)))
+
+    return twins
 
 
 def health_of(readers: sa.Engine, standing: Standing) -> Callable[[], Health]:

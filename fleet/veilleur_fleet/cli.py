@@ -21,6 +21,7 @@ from veilleur_fleet.policy import policy_app
 from veilleur_fleet.quarantine import quarantine_app
 from veilleur_fleet.routing.command import route_app
 from veilleur_fleet.settings import Settings
+from veilleur_fleet.steer.command import steer_app
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -52,6 +53,7 @@ cli.command(name="backup", epilog=BACKUP_EXAMPLES)(backup)
 cli.command(name="restore", epilog=RESTORE_EXAMPLES)(restored)
 cli.add_typer(export_app, name="export")
 cli.add_typer(push_app, name="push")
+cli.add_typer(steer_app, name="steer")
 
 
 @cli.callback()
@@ -85,6 +87,10 @@ def run(
     access: Annotated[
         Access | None, typer.Option(help="Ask who one is: auto (once there is an account or token), required, or open.")
     ] = None,
+    word_key: Annotated[Path | None, typer.Option(help="Key with which the fleet signs its word to the boxes.")] = None,
+    word_passphrase_file: Annotated[
+        Path | None, typer.Option(help="File (mode 0600) with the passphrase of --word-key.")
+    ] = None,
 ) -> None:
     """Take in what boxes say and show it, until Ctrl-C or SIGTERM.
 
@@ -101,6 +107,8 @@ def run(
         "timezone": timezone,
         "door": door,
         "access": access,
+        "word_key": word_key,
+        "word_passphrase_file": word_passphrase_file,
     }
     configure_log()
     try:

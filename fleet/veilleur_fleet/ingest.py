@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from veilleur_fleet.pki.credentials import Credentials
 from veilleur_fleet.settings import BrokerAddress
 from veilleur_fleet.store.work import Acknowledgement, CopiedUpto, Delivery, Stored
 from veilleur_fleet.store.writer import Writer
-from veilleur_fleet.tell import Said, Teller
+from veilleur_fleet.tell import Said, Speaker, Teller
 
 MESSAGES_PER_COMMIT: Final = 256
 BYTES_PER_COMMIT: Final = 1_048_576
@@ -196,8 +196,13 @@ class Ingest:
         committed: Callable[[Stored], None],
         changed: Callable[[], None],
         credentials: Credentials | None = None,
+        besides: Sequence[Callable[[Speaker], Coroutine[Any, Any, None]]] = (),
     ) -> None:
-        """Keep what is needed; ``committed`` is called after each transaction, ``changed`` with each new standing."""
+        """Keep what is needed.
+
+        ``committed`` is called after each transaction, ``changed`` with each new standing, and what ``besides`` makes
+        runs for as long as a connection lasts.
+        """
         self.standing = Standing()
         self._address = address
         self._identifier = identifier
@@ -210,6 +215,7 @@ class Ingest:
         self._committed = committed
         self._changed = changed
         self._credentials = credentials
+        self._besides = besides
         self._version: aiomqtt.ProtocolVersion | None = None
         self._log = structlog.get_logger().bind(broker=str(address))
         self._trouble: str | None = None
@@ -261,11 +267,13 @@ class Ingest:
         async with asyncio.TaskGroup() as tasks:
             ending = tasks.create_task(_end_on(stop, session), name="end-session")
             acknowledging = tasks.create_task(self._teller.acknowledge(session, acks), name="acknowledge")
-            telling = tasks.create_task(self._teller.tell(session, wake), name="tell-consumers")
+            telling = [tasks.create_task(self._teller.tell(session, wake), name="tell-consumers")]
+            telling += [tasks.create_task(work(session), name="tell-boxes") for work in self._besides]
             await self._collect(session, stop, acks, wake)
             await acks.put(None)
             await acknowledging
-            telling.cancel()
+            for task in telling:
+                task.cancel()
             ending.cancel()
 
     async def _subscribe(self, session: _Session) -> None:

@@ -78,6 +78,20 @@ def read_key(path: Path, passphrase: str) -> Ed25519PrivateKey:
     return key
 
 
+def fleet_key_of(path: Path | None, passphrase_file: Path | None) -> Ed25519PrivateKey | None:
+    """Read the fleet's own key; None when there is none.
+
+    Raises:
+        KeyRejectedError: As ``read_key``, or its passphrase is not given.
+    """
+    if path is None:
+        return None
+    if passphrase_file is None:
+        message = f"{path} is encrypted: give the file of its passphrase with --word-passphrase-file"
+        raise KeyRejectedError(message)
+    return read_key(path, read_passphrase(passphrase_file))
+
+
 def read_public(path: Path) -> tuple[str, PublicKey]:
     """Read the public half in ``path`` and return it with its id.
 

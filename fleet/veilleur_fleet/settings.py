@@ -159,6 +159,8 @@ class Settings(BaseSettings):
         broker_key: File of its key; None: in the same file.
         access: Whether people and programs must say who they are: ``auto`` (as soon as there is an account or token),
             ``required`` or ``open``.
+        word_key: File of the key with which the fleet signs its word to the boxes, encrypted; None: it gives none.
+        word_passphrase_file: File with its passphrase.
     """
 
     model_config = SettingsConfigDict(env_prefix="VEILLEUR_FLEET_", extra="ignore", frozen=True)
@@ -184,6 +186,8 @@ class Settings(BaseSettings):
     broker_cert: Path | None = None
     broker_key: Path | None = None
     access: Access = Access.AUTO
+    word_key: Path | None = None
+    word_passphrase_file: Path | None = None
 
     def keeping(self) -> Keeping:
         """Return how long each class is kept."""

@@ -6,9 +6,11 @@ import subprocess
 import httpx
 import pytest
 
+from veilleur_contracts.rights import Holder, Role
 from veilleur_fleet.app import library_of
+from veilleur_fleet.door.admitting import HOLDER
 from veilleur_fleet.door.app import door_app
-from veilleur_fleet.door.documents import document_routes
+from veilleur_fleet.door.documents import document_routes, twin_routes
 from veilleur_fleet.store.documents import DocumentRow, put_document
 
 RAW = b'{"payload":"' + b"abcd" * 500 + b'"}'
@@ -49,6 +51,17 @@ async def test_what_is_not_there_is_said_in_a_sentence(box, address) -> None:
     answer = await box.get(address)
     assert answer.status_code == 404
     assert answer.text.count("\n") == 1
+
+
+@pytest.mark.parametrize(("asks", "status"), [("gare-01", 404), ("gare-02", 403)])
+async def test_a_box_that_is_known_is_told_of_its_own_documents_only(asks, status) -> None:
+    app = door_app(twin_routes(lambda _: None))
+
+    async def known(scope, receive, send) -> None:
+        await app({**scope, HOLDER: Holder("gare-01", Role.BOX, "ville")}, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=known), base_url="http://door") as client:
+        assert (await client.get(f"/v1/boxes/{asks}/twin")).status_code == status
 
 
 async def test_nothing_is_left_at_the_door(box) -> None:

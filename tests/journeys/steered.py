@@ -34,7 +34,7 @@ class SteeredTown(Town):
         return self
 
     def start_fleet(self) -> None:
-        key = ("--key", str(self.hall.folder / "fleet.pem"), "--passphrase-file", str(self.hall.passphrase))
+        key = ("--word-key", str(self.hall.folder / "fleet.pem"), "--word-passphrase-file", str(self.hall.passphrase))
         places = ("--broker", self.broker.url, "--listen", "127.0.0.1:0", "--door", f"127.0.0.1:{self.door_port}")
         command = program_command("veilleur-fleet", "run", "--data", str(self.folder / "fleet"), *places, *key)
         self.fleet = self._stack.enter_context(self._child("fleet", command, speaks=True))

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from veilleur_contracts.ids import shard_of
-from veilleur_contracts.messages import Birth
+from veilleur_contracts.messages import Birth, FetchAlarm, Reported
 from veilleur_fleet.store.connection import Cursor
+
+OfBox = Birth | Reported | FetchAlarm
+"""What a box says of itself."""
 
 BOXES_MAX: Final = 20_000
 """Ten times the largest fleet we were asked to connect; a stranger cannot fill the disk with invented names."""
@@ -76,13 +81,39 @@ class Boxes:
             [(row.quarantined_bytes, row.waiting_rows, row.box_no) for row in rows],
         )
 
-    def born(self, box: BoxRow, birth: Birth, *, again: bool) -> None:
+    def hear(self, box: BoxRow, record: OfBox, received_ms: int, *, again: bool) -> None:
         """Write what the box says of itself; ``again``, only if it has not said something newer since."""
+        match record:
+            case Birth():
+                self._born(box, record, again=again)
+            case Reported():
+                self._reported(box, record, received_ms)
+            case FetchAlarm():
+                self._unfetched(box, record, received_ms)
+
+    def _born(self, box: BoxRow, birth: Birth, *, again: bool) -> None:
         self._cursor.execute(
             "UPDATE boxes SET born_s = ?, agent = ?, contract_revision = ?, profile = ? WHERE box_no = ?"
             " AND (? = 0 OR born_s IS NULL OR born_s <= ?)",
             (birth.at_s, birth.agent, birth.contract_revision, birth.profile, box.box_no, int(again), birth.at_s),
         )
+
+    def _reported(self, box: BoxRow, reported: Reported, received_ms: int) -> None:
+        # A box whose clock runs ahead must not hide what it says until then.
+        row = (box.box_no, min(reported.at_s, received_ms // 1000), *msgspec.structs.astuple(reported)[1:], received_ms)
+        self._replace("reported", row)
+
+    def _unfetched(self, box: BoxRow, alarm: FetchAlarm, received_ms: int) -> None:
+        at_s = min(alarm.at_s, received_ms // 1000)
+        self._replace("fetches", (box.box_no, at_s, alarm.document, alarm.fault, alarm.tries))
+
+    def _replace(self, table: str, row: tuple[object, ...]) -> None:
+        """Put ``row``, which begins with the key and a time, in the place of an older one."""
+        query = f"SELECT 1 FROM {table} WHERE box_no = ? AND at_s > ?"  # noqa: S608 - two names of our own
+        if self._cursor.execute(query, row[:2]).fetchone() is None:
+            marks = ", ".join("?" * len(row))
+            self._cursor.execute(f"DELETE FROM {table} WHERE box_no = ?", row[:1])  # noqa: S608 - the same
+            self._cursor.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 - the same
 
     def _read(self, box: str) -> BoxRow | None:
         found = self._cursor.execute(

@@ -11,9 +11,6 @@ import sqlalchemy as sa
 
 from veilleur_fleet.store.tables import documents, standings, twins
 
-CONTACTS_KEPT: Final = 4
-"""For each controller; a box may still be fetching the one before the last."""
-
 
 @dataclass(frozen=True, slots=True)
 class DocumentRow:

@@ -5,7 +5,6 @@ from typing import Final
 
 from veilleur_contracts.codec import context_number_of, decode_record
 from veilleur_contracts.messages import (
-    Birth,
     CameraHealth,
     Context,
     CrossingWindow,
@@ -13,7 +12,7 @@ from veilleur_contracts.messages import (
     ViewAlarm,
 )
 from veilleur_fleet.judge import Entry, Refusal
-from veilleur_fleet.store.boxes import Boxes, BoxRow
+from veilleur_fleet.store.boxes import Boxes, BoxRow, OfBox
 from veilleur_fleet.store.cameras import Cameras
 from veilleur_fleet.store.connection import Cursor
 from veilleur_fleet.store.kinds import TAG_OF, OfContext
@@ -68,8 +67,8 @@ class Shelves:
             reason = self._learn(work, place, record, raw)
             if reason is not None:
                 return self._refuse(work, place, entry, reason)
-        elif isinstance(record, Birth):
-            self.boxes.born(place.box, record, again=place.again)
+        elif isinstance(record, OfBox):
+            self.boxes.hear(place.box, record, place.received_ms, again=place.again)
         row = (position, place.box.box_no, place.stream, seq, TAG_OF[type(record)], place.received_ms, raw)
         work.records.append(row)
         return Put.STORED

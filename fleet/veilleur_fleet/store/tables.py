@@ -66,10 +66,16 @@ audit_alarms: Final = _table(
     *("alarm_no", "box_no", "kind", "first_bad", "last_bad", "sentence", "found_ms", "again_ms", "times"),
 )
 reports: Final = _table("reports", "report_no", "box_no", "sha256", "made_ms", "received_ms", "key", "raw")
+reported: Final = _table(
+    "reported",
+    *("box_no", "at_s", "root", "policy_version", "policy", "site", "profile", "why", "running", "stops", "heard_s"),
+    *("refused", "refusal", "received_ms"),
+)
+fetches: Final = _table("fetches", "box_no", "at_s", "document", "fault", "tries")
 
 ALL: Final = (
     *(boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows),
-    *(documents, standings, twins),
     *(identities, enrolments, certificates),
     *(audit_logs, audit_entries, audit_heads, audit_alarms, reports),
+    *(documents, standings, twins, reported, fetches),
 )
