@@ -1,47 +1,36 @@
-"""A whole consumer: python quickstart_hypervisor.py broker:1883 http://fleet:8080 books.db (paho-mqtt and msgpack)."""
+"""A whole consumer: python quickstart_hypervisor.py http://fleet:8080 token.txt books.db (nothing to install)."""
 
-import base64
 import json
 import sqlite3
 import sys
+import time
 import urllib.request
-import zlib
+from http.client import HTTPException
 
-import msgpack
-import paho.mqtt.client as mqtt
-
-broker, fleet, path = sys.argv[1:]
-books = sqlite3.connect(path, isolation_level=None)
-books.execute("CREATE TABLE IF NOT EXISTS told (shard, cursor, box, stream, seq, record, PRIMARY KEY (shard, cursor))")
+fleet, token, path = sys.argv[1:]
+books = sqlite3.connect(path)
+books.execute("CREATE TABLE IF NOT EXISTS told (box, stream, seq, kind, data, PRIMARY KEY (box, stream, seq))")
+books.execute("CREATE TABLE IF NOT EXISTS mark (one PRIMARY KEY, mark)")
 
 
-def last_of(shard):
-    return books.execute("SELECT max(cursor) FROM told WHERE shard = ?", (shard,)).fetchone()[0] or 0
+def follow():
+    mark = (books.execute("SELECT mark FROM mark").fetchone() or [""])[0]  # where we were; at first the beginning
+    headers = {"Authorization": f"Bearer {open(token).read().strip()}"}
+    question, event = urllib.request.Request(f"{fleet}/v1/stream?after={mark}", headers=headers), {}
+    for line in urllib.request.urlopen(question, timeout=30):
+        name, _, event[name] = line.decode().rstrip("\n").partition(": ")
+        if not name and "data" in event:  # an empty line ends an event: your work goes here
+            one = json.loads(event["data"])  # "kind" says what it is, "record" what it says (docs/wire.md)
+            books.execute("INSERT OR IGNORE INTO told VALUES (:box, :stream, :seq, :kind, :data)", one | event)
+        if not name and "id" in event:  # the record and the place to go on from, in one transaction
+            books.execute("INSERT OR REPLACE INTO mark VALUES (1, ?)", (event["id"],))
+            books.commit()
+        event = event if name else {}
 
 
-def take(payload, *, asked=False):
-    _, cursor, box, stream, seq, record = msgpack.unpackb(payload)
-    shard = zlib.crc32(box.encode()) % 16
-    if cursor > last_of(shard) + 1 and not asked:
-        catch_up(shard)  # something was missed; this one is among what is told again
-    elif cursor > last_of(shard):  # anything older was taken before; what is asked for may have holes
-        books.execute("INSERT INTO told VALUES (?, ?, ?, ?, ?, ?)", (shard, cursor, box, stream, seq, str(record)))
-        print(box, seq, record, flush=True)  # your work goes here; record[0] says what it is (docs/wire.md)
-
-
-def catch_up(shard):
-    after, last = last_of(shard), None
-    while after != last:
-        with urllib.request.urlopen(f"{fleet}/v1/records?shard={shard}&after={after}&limit=1000", timeout=10) as answer:
-            page = json.load(answer)
-        for item in page["items"]:
-            take(base64.b64decode(item["payload"]), asked=True)
-        after, last = page["next"], page["last"]
-
-
-client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-client.on_connect = lambda *_: client.subscribe("veilleur/v1/+/out/#", qos=1)
-client.on_subscribe = lambda *_: [catch_up(shard) for shard in range(16)]  # from now on all is told; before that, asked
-client.on_message = lambda _client, _data, message: take(message.payload)
-client.connect_async(broker.split(":")[0], int(broker.split(":")[1]))
-client.loop_forever(retry_first_connection=True)
+while True:
+    try:
+        follow()
+    except (OSError, HTTPException) as error:  # the fleet is away, or says no; it tells what was missed when it is back
+        print(error, file=sys.stderr, flush=True)
+    time.sleep(1)

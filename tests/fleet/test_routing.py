@@ -31,6 +31,7 @@ from veilleur_fleet.routing.rules import (
     read_routes,
 )
 from veilleur_fleet.routing.subjects import EVENT_OF, PURPOSE_OF, PURPOSE_OF_EVENT
+from veilleur_fleet.store.kinds import OfContext
 
 NOW_S = NOW_MS // 1000
 TODAY = datetime_of(NOW_MS).date()
@@ -65,8 +66,10 @@ def routing(*routes, authorisations=(), **policy) -> Routing:
     return Routing(tuple(routes), grounds_of(a_policy(**dates | policy, authorisations=tuple(authorisations))))
 
 
-def test_every_kind_of_record_is_for_something_and_every_event_for_what_it_is() -> None:
-    assert set(m.AnyRecord.__args__) - set(PURPOSE_OF) == {m.StreetEvent}
+def test_every_kind_told_of_a_camera_is_for_something_and_every_event_for_what_it_is() -> None:
+    """A kind that is for nothing yet is told to no service, which is safe; of a camera none may be left so."""
+    assert set(PURPOSE_OF) <= set(m.AnyRecord.__args__)
+    assert set(OfContext.__args__) - set(PURPOSE_OF) == {m.StreetEvent}
     assert set(EVENT_OF) == set(m.EventKind)
     assert set(EVENT_OF.values()) == set(PURPOSE_OF_EVENT) == set(EventKind)
 

@@ -6,6 +6,7 @@ from veilleur_contracts.messages import (
     AnyRecord,
     Birth,
     CameraHealth,
+    ClipsHeld,
     Context,
     CrossingWindow,
     FetchAlarm,
@@ -41,6 +42,7 @@ PURPOSE_OF: Final[dict[type[AnyRecord], Purpose]] = {
     FetchAlarm: Purpose.UPKEEP,
     Gap: Purpose.UPKEEP,
     Reported: Purpose.UPKEEP,
+    ClipsHeld: Purpose.UPKEEP,
     ViewAlarm: Purpose.UPKEEP,
 }
 """What a record is told for; one that is not here, and is no event, is routed to nobody."""

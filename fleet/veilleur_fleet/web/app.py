@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
@@ -17,8 +18,11 @@ from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store.past import Past
 from veilleur_fleet.web import api, login, pages, records, services, stream
 from veilleur_fleet.web.answers import Fault, Health
+from veilleur_fleet.web.described import DescribedApi
 from veilleur_fleet.web.guard import Guard
 from veilleur_fleet.web.reach import Reach
+
+_FOR_PROGRAMS: Final = ("/v1/", "/metrics")
 
 
 def web_app(
@@ -32,7 +36,7 @@ def web_app(
 
     Each route says who may enter (``access.porter.require``); a test refuses one that does not.
     """
-    app = FastAPI(
+    app = DescribedApi(
         title="Veilleur",
         version="1",
         description="What the streets count: statistics by window, line, label and direction. Null is withheld.",
@@ -56,7 +60,7 @@ def web_app(
         status = error.status_code if isinstance(error, HTTPException) else 400
         if status == 401:  # noqa: PLR2004 - the number of HTTP
             return ask_who(request, painter.place.root)
-        if request.url.path.removeprefix(painter.place.root).startswith("/v1/"):
+        if request.url.path.removeprefix(painter.place.root).startswith(_FOR_PROGRAMS):
             if isinstance(error, HTTPException):
                 return JSONResponse(Fault(error=_sentence_of(status)).model_dump(), status, error.headers)
             return await api.refuse_question(request, error)
