@@ -28,7 +28,8 @@ import msgpack
 from light_boxes import Crew, Fact, LightBox, Pump, Said, limit_files
 
 from veilleur_agent.mouth.errors import DiskRefusedError
-from veilleur_agent.mouth.outbox import Bounds, Outbox
+from veilleur_agent.mouth.outbox import Outbox
+from veilleur_agent.mouth.room import Bounds
 from veilleur_contracts.clock import SystemClock
 from veilleur_simulator.broker import Broker
 from veilleur_simulator.errors import PartFailedError

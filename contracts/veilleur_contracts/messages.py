@@ -77,11 +77,12 @@ class Quality(IntFlag):
 
 
 class GapReason(IntEnum):
-    """Why sequence numbers are missing for ever."""
+    """Why sequence numbers are missing for ever; what is coarsened is summed in a later record and not lost."""
 
     OUTBOX_FULL = 0
     TOO_OLD = 1
     OUTBOX_DAMAGED = 2
+    COARSENED = 3
 
 
 class RoadLevel(IntEnum):
@@ -178,10 +179,13 @@ QualityBits = Annotated[int, Meta(ge=0, le=127, description="sum of Quality flag
 Count = Annotated[int, Meta(ge=0, le=1_000_000, description="how many")]
 Withheld = Annotated[int, Meta(ge=0, le=1_000_000)] | None
 Sequence = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF_FFFF, description="sequence number, from 1")]
-StreamNumber = Annotated[int, Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF, description="mouth start, ms x 8 + class ordinal")]
+StreamNumber = Annotated[
+    int,
+    Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF, description="mouth start, ms x 8 + class ordinal, or + 4: alarms of class T"),
+]
 LabelNumber = Annotated[int, Meta(ge=0, le=5, description="Label")]
 StateNumber = Annotated[int, Meta(ge=0, le=6, description="CameraState")]
-ReasonNumber = Annotated[int, Meta(ge=0, le=2, description="GapReason")]
+ReasonNumber = Annotated[int, Meta(ge=0, le=3, description="GapReason")]
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -514,12 +518,33 @@ CLASS_OF: Final[dict[type[Record], MessageClass]] = {
 }
 """The class of each record; a Gap has the class of the stream it stands in."""
 
+ALARMS: Final[frozenset[type[Record]]] = frozenset({ViewAlarm, FetchAlarm})
+"""Records of class T that go before everything else, in a stream of their own."""
+
 _CLASS_ORDER: Final = tuple(MessageClass)
+_ALARM_ORDINAL: Final = len(_CLASS_ORDER)
+STREAMS_A_START: Final = 8
+"""Numbers that each start of a mouth has for its streams; five are in use."""
 
 
 def stream_of(kind: MessageClass, started_ms: int) -> int:
     """Return the number of the stream of ``kind`` that a mouth started at ``started_ms`` speaks on."""
-    return started_ms * 8 + _CLASS_ORDER.index(kind)
+    return started_ms * STREAMS_A_START + _CLASS_ORDER.index(kind)
+
+
+def alarm_stream_of(started_ms: int) -> int:
+    """Return the number of the stream on which that mouth says what is in ``ALARMS``."""
+    return started_ms * STREAMS_A_START + _ALARM_ORDINAL
+
+
+def stream_for(record: type[Record], started_ms: int) -> int:
+    """Return the number of the stream on which that mouth says records of this type; of a Gap, nobody can tell."""
+    return alarm_stream_of(started_ms) if record in ALARMS else stream_of(CLASS_OF[record], started_ms)
+
+
+def is_alarm_stream(stream: int) -> bool:
+    """Tell whether ``stream`` is one of alarms."""
+    return stream % STREAMS_A_START == _ALARM_ORDINAL
 
 
 def class_of_stream(stream: int) -> MessageClass:
@@ -528,8 +553,10 @@ def class_of_stream(stream: int) -> MessageClass:
     Raises:
         ValueError: The stream's ordinal names no class.
     """
-    ordinal = stream % 8
-    if ordinal >= len(_CLASS_ORDER):
+    ordinal = stream % STREAMS_A_START
+    if ordinal == _ALARM_ORDINAL:
+        return MessageClass.TECHNICAL
+    if ordinal > _ALARM_ORDINAL:
         message = f"stream {stream} names no message class"
         raise ValueError(message)
     return _CLASS_ORDER[ordinal]

@@ -210,6 +210,15 @@ def test_a_stream_number_tells_its_class(kind) -> None:
     assert m.class_of_stream(m.stream_of(kind, 1_790_000_000_123)) is kind
 
 
+def test_alarms_have_a_stream_of_their_own_within_class_t() -> None:
+    stream = m.stream_for(m.ViewAlarm, 1_790_000_000_123)
+    assert m.is_alarm_stream(stream)
+    assert m.class_of_stream(stream) is m.MessageClass.TECHNICAL
+    health = m.stream_for(m.CameraHealth, 1_790_000_000_123)
+    assert not m.is_alarm_stream(health)
+    assert health == m.stream_of(m.MessageClass.TECHNICAL, 1_790_000_000_123)
+
+
 def test_a_stream_of_no_class_is_refused() -> None:
     with pytest.raises(ValueError, match="no message class"):
         m.class_of_stream(7)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, health, window
+from fleet_builders import EITHER_ENGINE, NOW_MS, Box, batch_of, birth, context, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.ids import shard_of
@@ -15,6 +15,7 @@ from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store import partitions, sweeping
 from veilleur_fleet.store.keeping import DAY_MS, Forgotten, Keeping, month_of, months_around, swept_upto
 from veilleur_fleet.store.past import Past, Wanted
+from veilleur_fleet.store.work import Delivery
 from veilleur_fleet.store.writer import Writer
 from veilleur_fleet.tidy import Tidier
 
@@ -117,6 +118,20 @@ def test_each_class_is_kept_for_its_days_and_what_went_is_counted_for_ever(tidie
     (line,) = [one for one in said if one["event"] == "records.forgotten" and one["message_class"] == "E"]
     assert (line["records"], line["kept_days"]) == (5, 30)
     assert counted(tidied(), "forgotten", **{"class": "E"}) == 0, "a second pass finds nothing"
+
+
+@EITHER_ENGINE
+@pytest.mark.usefixtures("engine")
+def test_alarms_are_kept_as_long_as_the_rest_of_their_class(ledger, clock, tidied, ask) -> None:
+    box, stream = Box(), m.alarm_stream_of(NOW_MS - 60_000)
+    for number, days in enumerate((100, 91, 5), start=1):
+        at_ms = clock.at_ms = NOW_MS - days * DAY_MS
+        alarm = batch_of(stream, number, [m.ViewAlarm("gare-parvis", at_ms // 1000, 8, 34)])
+        ledger.store([Delivery(box.topic(m.MessageClass.TECHNICAL), alarm, at_ms)])
+    clock.at_ms = NOW_MS
+    metrics = tidied()
+    assert ask("SELECT count(*) FROM records") == [(1,)]
+    assert counted(metrics, "forgotten", **{"class": "T"}) == 2
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)

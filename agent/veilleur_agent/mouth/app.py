@@ -317,14 +317,16 @@ class Mouth:
 
     async def _expire(self) -> None:
         """Hold the outbox to its bound of age, and say what any bound has cost."""
-        told = 0
+        told = (0, 0)
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
             await self._until_the_disk_lets(Outbox.expire)
-            dropped = await self._shelf.do(lambda outbox: outbox.dropped)
-            if dropped > told:
-                self._tell("outbox.records_dropped", records=dropped - told)
-                told = dropped
+            coarsened, dropped = await self._shelf.do(lambda outbox: (outbox.coarsened, outbox.dropped))
+            if coarsened > told[0]:
+                self._tell("outbox.records_coarsened", records=coarsened - told[0])
+            if dropped > told[1]:
+                self._tell("outbox.records_dropped", records=dropped - told[1])
+            told = (coarsened, dropped)
 
     async def _end(self) -> None:
         left = await self._say_numbers()

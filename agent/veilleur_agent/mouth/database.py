@@ -8,10 +8,12 @@ from typing import Final
 
 from veilleur_agent.mouth.errors import DiskRefusedError, OutboxDamagedError, OutboxNewerError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SCHEMA: Final = """
 BEGIN;
-CREATE TABLE stream (number INTEGER PRIMARY KEY, next INTEGER NOT NULL, acknowledged INTEGER NOT NULL) STRICT;
+CREATE TABLE stream (
+    number INTEGER PRIMARY KEY, next INTEGER NOT NULL, acknowledged INTEGER NOT NULL, published INTEGER NOT NULL
+) STRICT;
 CREATE TABLE record (
     stream INTEGER NOT NULL, seq INTEGER NOT NULL, last INTEGER NOT NULL, is_gap INTEGER NOT NULL,
     at_running_s INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stream, seq)
@@ -19,9 +21,18 @@ CREATE TABLE record (
 CREATE TABLE link (epoch INTEGER PRIMARY KEY, upto INTEGER NOT NULL, heard INTEGER NOT NULL) STRICT;
 CREATE TABLE context (number INTEGER PRIMARY KEY, camera TEXT NOT NULL, heard INTEGER NOT NULL) STRICT;
 CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;
 """
+FROM_1: Final = """
+BEGIN;
+ALTER TABLE stream ADD COLUMN published INTEGER NOT NULL DEFAULT 0;
+UPDATE stream SET published = next;
+PRAGMA user_version = 2;
+COMMIT;
+"""
+"""Version 1 did not note what was published, so all of it may have been."""
+_SCRIPT_FROM: Final = {0: SCHEMA, 1: FROM_1}
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -63,8 +74,8 @@ def connect(path: Path) -> sqlite3.Connection:
             database.execute("PRAGMA synchronous = FULL")
             _check_pages(database)
             (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                database.executescript(SCHEMA)
+            if version in _SCRIPT_FROM:
+                database.executescript(_SCRIPT_FROM[version])
     except (OutboxDamagedError, DiskRefusedError):
         database.close()
         raise

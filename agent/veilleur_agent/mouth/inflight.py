@@ -1,6 +1,7 @@
 """What was published and not yet acknowledged, and when it counts as lost; plain bookkeeping, no connection."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,10 +23,10 @@ class Patience:
 
 @dataclass(slots=True)
 class _Sent:
-    """What was published of one stream and not acknowledged: last numbers and sizes, and when it last got on."""
+    """What was published of one stream and not acknowledged: last numbers, sizes and times, and when it last got on."""
 
     progress_at_s: float
-    batches: deque[tuple[int, int]] = field(default_factory=deque)
+    batches: deque[tuple[int, int, float]] = field(default_factory=deque)
 
 
 class InFlight:
@@ -47,27 +48,39 @@ class InFlight:
         sent = self._sent.get(stream)
         return max(acknowledged, sent.batches[-1][0]) if sent else acknowledged
 
+    def bytes_of(self, is_wanted: Callable[[int], bool]) -> int:
+        """Return how many bytes are out of the streams that are wanted."""
+        wanted = (sent for stream, sent in self._sent.items() if is_wanted(stream))
+        return sum(size for sent in wanted for _, size, _ in sent.batches)
+
     def has_room(self) -> bool:
         """Tell whether another batch may go out."""
-        total = sum(size for sent in self._sent.values() for _, size in sent.batches)
+        total = self.bytes_of(lambda _: True)
         return total == 0 if self.is_doubtful else total < IN_FLIGHT_BYTES_MAX
 
     def published(self, parcel: Parcel) -> None:
         """Take note of a batch that went out."""
-        sent = self._sent.setdefault(parcel.stream, _Sent(self._clock.elapsed_s()))
-        sent.batches.append((parcel.last_seq, len(parcel.payload)))
+        now_s = self._clock.elapsed_s()
+        sent = self._sent.setdefault(parcel.stream, _Sent(now_s))
+        sent.batches.append((parcel.last_seq, len(parcel.payload), now_s))
 
-    def acknowledged(self, stream: int, upto: int) -> None:
-        """Take note of progress on ``stream``; what tells nothing new is no progress."""
+    def acknowledged(self, stream: int, upto: int) -> float | None:
+        """Take note of progress on ``stream``; what tells nothing new is no progress.
+
+        Returns:
+            Seconds since the last of the batches that it answers went out; None: no progress.
+        """
         sent = self._sent.get(stream)
         if sent is None or sent.batches[0][0] > upto:
-            return
+            return None
+        now_s = sent.progress_at_s = self._clock.elapsed_s()
+        after_s = 0.0
         while sent.batches and sent.batches[0][0] <= upto:
-            sent.batches.popleft()
-        sent.progress_at_s = self._clock.elapsed_s()
+            after_s = now_s - sent.batches.popleft()[2]
         if not sent.batches:
             del self._sent[stream]
         self._wait_s, self.is_doubtful = self._patience.ack_s, False
+        return after_s
 
     def overdue_in_s(self) -> float | None:
         """Return the seconds until something published counts as lost; None when nothing is out."""

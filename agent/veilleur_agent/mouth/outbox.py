@@ -3,9 +3,9 @@
     link ──store──▶ [ stream 1: 4 5 6 ]──next_batch──▶ uplink ──▶ fleet
                     [ stream 2: 1 2   ]◀─acknowledge────────────── Ack(stream, upto)
 
-There is one stream for each class and start of the mouth: a power cut may roll the file back, and a number that was
-given twice would hide a message. What must be dropped (the bounds are bytes and age) leaves a ``Gap`` in its place.
-Age is counted in seconds during which a mouth ran, so that a clock set a year ahead drops nothing.
+There is one stream for each class and start of the mouth, and one for alarms: a power cut may roll the file back, and a
+number that was given twice would hide a message. What must go (the bounds are bytes and age, ``room``) leaves a ``Gap``
+in its place. Age is counted in seconds during which a mouth ran, so that a clock set a year ahead drops nothing.
 """
 
 import sqlite3
@@ -17,14 +17,16 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from veilleur_agent.mouth.coarsen import Row, gap_row
 from veilleur_agent.mouth.database import connect, set_aside, translated
 from veilleur_agent.mouth.errors import AckRejectedError, OutboxDamagedError
+from veilleur_agent.mouth.room import Bounds, Room
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import context_number_of, decode_record, encode, encode_record
 from veilleur_contracts.messages import (
     BATCH_BYTES_MAX,
     BATCH_RECORDS_MAX,
-    CLASS_OF,
+    STREAMS_A_START,
     Ack,
     Batch,
     Carried,
@@ -34,40 +36,25 @@ from veilleur_contracts.messages import (
     MessageClass,
     Record,
     class_of_stream,
+    is_alarm_stream,
+    stream_for,
     stream_of,
 )
 
-ROW_BYTES: Final = 48
-"""What a row costs on disk beside its record, about."""
 ENVELOPE_BYTES: Final = 40
 """What a batch adds to its records, at most."""
-DROPPED_SHARE: Final = 0.05
-"""Dropped at once when the outbox is full, so that gaps are few and long."""
 EPOCHS_KEPT: Final = 16
 CONTEXTS_KEPT: Final = 256
-DROP_ORDER: Final = (MessageClass.TECHNICAL, MessageClass.STATISTICS, MessageClass.AGGREGATE, MessageClass.EVENT)
+STREAMS_MARKED: Final = 64
+MARKED_AHEAD: Final = 256
+"""Numbers by which the mark of what may have been published runs ahead, so that it is not written for every batch."""
 
-_INSERT: Final = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)"
-_OF_KIND: Final = (
-    "SELECT stream, seq, last, length(body) FROM record WHERE is_gap = 0 AND stream % 8 = ? ORDER BY stream, seq"
-)
-_OLDER: Final = (
-    "SELECT stream, seq, last, length(body) FROM record WHERE is_gap = 0 AND at_running_s < ? ORDER BY stream, seq"
-)
 _HOLES: Final = """
 SELECT before + 1, seq - 1 FROM (
     SELECT seq, lag(last, 1, ?) OVER (ORDER BY seq) AS before FROM record WHERE stream = ?
 ) WHERE seq > before + 1
 """
 _BATCH: Final = "SELECT seq, last, body FROM record WHERE stream = ? AND last > ? ORDER BY seq LIMIT ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much and how long the outbox keeps what nobody acknowledges."""
-
-    bytes_max: int = 256 * 1024 * 1024
-    age_max_s: int = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +66,7 @@ class Parcel:
     first_seq: int
     last_seq: int
     payload: bytes
+    is_alarm: bool = False
 
 
 class Outbox:
@@ -90,13 +78,13 @@ class Outbox:
 
     def __init__(self, database: sqlite3.Connection, bounds: Bounds, clock: Clock) -> None:
         self._database = database
-        self._bounds = bounds
+        self._room = Room(database, bounds)
         self._clock = clock
         self._opened_at_s = clock.elapsed_s()
         self._following: dict[int, int] = {}
-        self._bytes = self._ran_before_s = 0
+        self._marked: dict[int, int] = {}
+        self._ran_before_s = 0
         self.damaged_before = False
-        self.dropped = 0
         with self._transaction():
             self.started_ms = max(clock.now_ms(), self._fact("started_ms") + 1)
             self._state_fact("started_ms", self.started_ms)
@@ -126,7 +114,17 @@ class Outbox:
     @property
     def size_bytes(self) -> int:
         """Bytes held, rows' own cost included."""
-        return self._bytes
+        return self._room.bytes
+
+    @property
+    def dropped(self) -> int:
+        """Records dropped since the start."""
+        return self._room.dropped
+
+    @property
+    def coarsened(self) -> int:
+        """By how many there are fewer records since the start, because others sum them."""
+        return self._room.coarsened
 
     def committed(self) -> dict[int, int]:
         """Return, for each epoch of the link, up to which number it is stored; the latest heard is last."""
@@ -148,21 +146,22 @@ class Outbox:
             for epoch in {one.epoch for one in carried}:
                 self._do("INSERT OR REPLACE INTO link VALUES (?, ?, ?)", (epoch, upto[epoch], heard))
             self._forget_old(heard)
-            self._make_room()
+            self._room.make(stream_of(MessageClass.STATISTICS, self.started_ms), self._running_s())
         return new
 
     def say(self, record: Record) -> None:
         """Put a record of the mouth's own in its stream."""
         with self._transaction():
-            self._append(CLASS_OF[type(record)], encode_record(record))
+            self._append(stream_for(type(record), self.started_ms), encode_record(record))
 
     def say_damage(self) -> None:
         """Say on the wire that messages are lost: the next number of these streams will never come."""
         self.damaged_before = True
         with self._transaction():
             for kind in (MessageClass.TECHNICAL, MessageClass.STATISTICS):
-                seq = self._take_number(kind)
-                self._insert_gap(stream_of(kind, self.started_ms), seq, seq, GapReason.OUTBOX_DAMAGED)
+                stream = stream_of(kind, self.started_ms)
+                seq = self._take_number(stream)
+                self._insert_gap(stream, seq, seq)
 
     def streams(self) -> dict[int, int]:
         """Return the streams that have unacknowledged records, oldest first, with the number acknowledged."""
@@ -177,20 +176,36 @@ class Outbox:
         """Return how many rows nobody has acknowledged yet."""
         return int(self._rows("SELECT count(*) FROM record")[0][0])
 
-    def next_batch(self, stream: int, after: int) -> Parcel | None:
-        """Return the records of ``stream`` that follow ``after``, as many as one message holds; None when none do."""
+    def next_batch(self, stream: int, after: int, most_bytes: int = BATCH_BYTES_MAX) -> Parcel | None:
+        """Return the records of ``stream`` that follow ``after``, as many as ``most_bytes`` hold, but one at least.
+
+        Returns:
+            None when none follow.
+        """
         bodies: list[msgspec.Raw] = []
         first_seq = last_seq = size = 0
         for seq, last, body in self._rows(_BATCH, (stream, after, BATCH_RECORDS_MAX)):
-            is_hole = bodies and seq != last_seq + 1
-            if is_hole or size + len(body) + ENVELOPE_BYTES > BATCH_BYTES_MAX:
+            if bodies and (seq != last_seq + 1 or size + len(body) + ENVELOPE_BYTES > most_bytes):
                 break
             first_seq, last_seq, size = first_seq or seq, last, size + len(body)
             bodies.append(msgspec.Raw(body))
         if not bodies:
             return None
         payload = encode(Batch(stream, first_seq, tuple(bodies)))
-        return Parcel(stream, class_of_stream(stream), first_seq, last_seq, payload)
+        return Parcel(stream, class_of_stream(stream), first_seq, last_seq, payload, is_alarm_stream(stream))
+
+    def mark(self, parcel: Parcel) -> None:
+        """Take note, before ``parcel`` is published, that the fleet may hold it: what it holds is never coarsened.
+
+        Raises:
+            DiskRefusedError: It must not be published now.
+        """
+        if parcel.kind is not MessageClass.STATISTICS or parcel.last_seq <= self._marked.get(parcel.stream, 0):
+            return
+        upto = parcel.last_seq + MARKED_AHEAD
+        with self._transaction():
+            self._do("UPDATE stream SET published = max(published, ?) WHERE number = ?", (upto, parcel.stream))
+        self._marked = {**self._marked, parcel.stream: upto} if len(self._marked) < STREAMS_MARKED else {}
 
     def acknowledge(self, ack: Ack) -> int:
         """Delete what the fleet has stored; return how many rows went.
@@ -206,23 +221,19 @@ class Outbox:
             raise AckRejectedError("the fleet acknowledges numbers that this box never gave")
         if ack.upto <= acknowledged:
             return 0
-        done = (ack.stream, ack.upto)
         with self._transaction():
-            query = "SELECT count(*), total(length(body)) FROM record WHERE stream = ? AND last <= ?"
-            rows, freed = self._rows(query, done)[0]
-            self._do("DELETE FROM record WHERE stream = ? AND last <= ?", done)
+            rows = self._room.forget(ack.stream, ack.upto)
             self._do("UPDATE stream SET acknowledged = ? WHERE number = ?", (ack.upto, ack.stream))
-            self._do("DELETE FROM stream WHERE acknowledged = next - 1 AND number < ?", (self.started_ms * 8,))
-            self._bytes -= int(freed) + int(rows) * ROW_BYTES
-        return int(rows)
+            ours = self.started_ms * STREAMS_A_START
+            self._do("DELETE FROM stream WHERE acknowledged = next - 1 AND number < ?", (ours,))
+        return rows
 
     def expire(self) -> int:
-        """Drop what is older than the bound; return how many records went."""
+        """Coarsen what is half as old as may be, drop what is older; return how many records were dropped."""
         before = self.dropped
         with self._transaction():
             self._state_fact("running_s", self._running_s())
-            oldest = self._running_s() - self._bounds.age_max_s
-            self._drop(self._rows(_OLDER, (oldest,)), GapReason.TOO_OLD)
+            self._room.expire(stream_of(MessageClass.STATISTICS, self.started_ms), self._running_s())
         return self.dropped - before
 
     def _store_one(self, carried: Carried, upto: dict[int, int], heard: int) -> bool:
@@ -240,7 +251,7 @@ class Outbox:
         if isinstance(record, Context):
             row = (context_number_of(record), record.camera, heard)
             self._do("INSERT OR REPLACE INTO context VALUES (?, ?, ?)", row)
-        self._append(CLASS_OF[type(record)], body)
+        self._append(stream_for(type(record), self.started_ms), body)
         return True
 
     def _forget_old(self, heard: int) -> None:
@@ -251,65 +262,30 @@ class Outbox:
             old = "SELECT number FROM context ORDER BY heard DESC LIMIT -1 OFFSET ?"
             self._do(f"DELETE FROM context WHERE number IN ({old})", (CONTEXTS_KEPT,))  # noqa: S608  # a constant
 
-    def _append(self, kind: MessageClass, body: bytes) -> None:
-        seq = self._take_number(kind)
-        self._do(_INSERT, (stream_of(kind, self.started_ms), seq, seq, 0, self._running_s(), body))
-        self._bytes += len(body) + ROW_BYTES
+    def _append(self, stream: int, body: bytes) -> None:
+        seq = self._take_number(stream)
+        self._room.append(stream, Row(seq, seq, is_gap=False, at_running_s=self._running_s(), body=body))
 
-    def _take_number(self, kind: MessageClass) -> int:
-        stream = stream_of(kind, self.started_ms)
+    def _take_number(self, stream: int) -> int:
         if stream not in self._following:
-            self._do("INSERT OR IGNORE INTO stream VALUES (?, 1, 0)", (stream,))
+            self._do("INSERT OR IGNORE INTO stream VALUES (?, 1, 0, 0)", (stream,))
             (self._following[stream],) = self._rows("SELECT next FROM stream WHERE number = ?", (stream,))[0]
         self._following[stream] += 1
         return self._following[stream] - 1
 
-    def _make_room(self) -> None:
-        """Drop the oldest technical records when there are too many bytes, then statistics, in long runs."""
-        if self._bytes <= self._bounds.bytes_max:
-            return
-        wanted = int(self._bounds.bytes_max * (1 - DROPPED_SHARE))
-        for kind in DROP_ORDER:
-            victims, freed = [], 0
-            for row in self._database.execute(_OF_KIND, (stream_of(kind, 0),)):
-                if self._bytes - freed <= wanted:
-                    break
-                victims.append(row)
-                freed += row[3] + ROW_BYTES
-            self._drop(victims, GapReason.OUTBOX_FULL)
-            if self._bytes <= self._bounds.bytes_max:
-                return
-
-    def _drop(self, victims: Sequence[tuple[int, int, int, int]], reason: GapReason) -> None:
-        """Replace records by gaps, one for each unbroken run; ``victims`` are in order of stream and number."""
-        runs: list[tuple[int, int, int]] = []
-        for stream, seq, last, size in victims:
-            self._do("DELETE FROM record WHERE stream = ? AND seq = ?", (stream, seq))
-            self._bytes -= size + ROW_BYTES
-            if runs and runs[-1][0] == stream and runs[-1][2] == seq - 1:
-                runs[-1] = (stream, runs[-1][1], last)
-            else:
-                runs.append((stream, seq, last))
-        for stream, first, last in runs:
-            self._insert_gap(stream, first, last, reason)
-        self.dropped += len(victims)
-
-    def _insert_gap(self, stream: int, first: int, last: int, reason: GapReason) -> None:
-        body = encode(Gap(first, last, reason))
-        self._do(_INSERT, (stream, first, last, 1, self._running_s(), body))
-        self._bytes += len(body) + ROW_BYTES
+    def _insert_gap(self, stream: int, first: int, last: int) -> None:
+        self._room.append(stream, gap_row(first, last, GapReason.OUTBOX_DAMAGED, self._running_s()))
 
     def _heal(self) -> None:
         """Fill holes that a disk which lied about its writes has left: over them the fleet could never go on."""
         for stream, following, acknowledged in self._rows("SELECT number, next, acknowledged FROM stream"):
             for first, last in self._rows(_HOLES, (acknowledged, stream)):
-                self._insert_gap(stream, first, last, GapReason.OUTBOX_DAMAGED)
+                self._insert_gap(stream, first, last)
             query = "SELECT coalesce(max(last), ?) FROM record WHERE stream = ?"
             (upto,) = self._rows(query, (acknowledged, stream))[0]
             if upto + 1 < following:
-                self._insert_gap(stream, upto + 1, following - 1, GapReason.OUTBOX_DAMAGED)
-        query = "SELECT total(length(body)) + count(*) * ? FROM record"
-        self._bytes = int(self._rows(query, (ROW_BYTES,))[0][0])
+                self._insert_gap(stream, upto + 1, following - 1)
+        self._room.recount()
 
     def _running_s(self) -> int:
         return self._ran_before_s + int(self._clock.elapsed_s() - self._opened_at_s)
@@ -331,7 +307,7 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        before = (self._bytes, self.dropped)
+        before = self._room.state()
         self._do("BEGIN IMMEDIATE")
         try:
             yield
@@ -339,7 +315,7 @@ class Outbox:
                 self._do("UPDATE stream SET next = ? WHERE number = ?", (following, stream))
             self._do("COMMIT")
         except BaseException:
-            self._bytes, self.dropped = before
+            self._room.roll_back(before)
             self._following.clear()
             with translated():
                 self._database.rollback()

@@ -6,7 +6,7 @@ from pathlib import Path
 from veilleur_agent.budget import Budget
 from veilleur_agent.control import MouthStart
 from veilleur_agent.mouth.fetch import Door
-from veilleur_agent.mouth.outbox import Bounds
+from veilleur_agent.mouth.room import Bounds
 from veilleur_agent.mouth.uplink import Broker
 
 

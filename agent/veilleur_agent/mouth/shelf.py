@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
-from veilleur_agent.mouth.outbox import Bounds, Outbox
+from veilleur_agent.mouth.outbox import Outbox
+from veilleur_agent.mouth.room import Bounds
 from veilleur_contracts.clock import Clock
 
 _T = TypeVar("_T")

@@ -6,7 +6,8 @@
 
 A PUBACK is not durability (a broker killed lost 2,000 of 2,000), so nothing is deleted on it. Whatever the fleet has
 not acknowledged is published again after a new connection, and after a time without progress; then one batch at a time,
-until the fleet is heard again.
+until the fleet is heard again. Alarms go first, then events, road states, statistics, health; a backlog of the last two
+is paced (``pace``).
 """
 
 import asyncio
@@ -29,17 +30,23 @@ from veilleur_agent.mouth.errors import (
 from veilleur_agent.mouth.inflight import InFlight, Patience
 from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox, Parcel
+from veilleur_agent.mouth.pace import Pace, PaceLimits
 from veilleur_agent.mouth.papers import LOOK_EVERY_S, Papers
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_contracts.audit_copy import Copied, PartRejectedError, decode_copied
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import MessageRejectedError, decode_ack
-from veilleur_contracts.messages import MessageClass, class_of_stream
+from veilleur_contracts.messages import BATCH_BYTES_MAX, MessageClass, class_of_stream, is_alarm_stream
 from veilleur_contracts.topics import Down, Up, down_topic, up_topic
 
-PRIORITY: Final = (MessageClass.EVENT, MessageClass.AGGREGATE, MessageClass.STATISTICS, MessageClass.TECHNICAL)
+UNPACED: Final = (MessageClass.EVENT, MessageClass.AGGREGATE)
+PACED: Final = (MessageClass.STATISTICS, MessageClass.TECHNICAL)
 TECHNICAL_EVERY: Final = 4
-"""One batch in four may be technical first, so that a long backlog of statistics does not make a box look dead."""
+"""Of what is paced, one batch in four may be technical first, so that a long backlog of statistics does not make a box
+look dead."""
+DISK_RETRY_S: Final = 1.0
+NOBODY_LISTENS: Final = 0x10
+"""PUBACK of MQTT 5: taken, and there was nobody to give it to."""
 INCOMING_MAX: Final = 1000
 KEEPALIVE_S: Final = 20
 ANSWER_WITHIN_S: Final = 10.0
@@ -48,6 +55,11 @@ REFUSED_PROTOCOL: Final = frozenset({1, 132})
 
 CANCEL_AGAIN_S: Final = 0.5
 FAILURE_CODES_FROM: Final = 0x80
+REFUSALS_AT_THE_END: Final = frozenset(
+    {0x82, 0x87, 0x8C, 0x8E, 0x90, 0x93, 0x94, 0x95, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9F}
+)
+"""DISCONNECT codes of MQTT 5 that trying again does not mend: rights, another client of this name, a quota, an order of
+the administrator, a size or a quality of service that the broker does not take. Others tell of a broker that goes."""
 
 MqttVersion = Literal["auto", "5", "3.1.1"]
 
@@ -63,16 +75,26 @@ class Broker:
 
 
 class _Client(aiomqtt.Client):
-    """Remembers a PUBACK that says no: aiomqtt 2.5.1 reports success for it [measured]."""
+    """Remembers what a broker answers and aiomqtt 2.5.1 calls a success, or an end without a reason [measured]."""
 
     refusal: int = 0
+    is_unheard: bool = False
 
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
     ) -> None:  # paho's own
-        if reason_code is not None and reason_code.is_failure:
-            self.refusal = int(reason_code.value)
+        code = _number_of(reason_code)
+        self.is_unheard = code == NOBODY_LISTENS
+        if code >= FAILURE_CODES_FROM:
+            self.refusal = code
         super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def _on_disconnect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
+    ) -> None:  # paho's own
+        if flags.is_disconnect_packet_from_server and _number_of(reason_code) in REFUSALS_AT_THE_END:
+            self.refusal = _number_of(reason_code)
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
 
 class Uplink:
@@ -91,6 +113,7 @@ class Uplink:
         papers: What box hands over to be told as it is; None: nothing.
         copied: Takes how far the fleet's copy of the audit goes.
         told: Takes what the broker says this box should hold; None: nobody asks.
+        limits: Between which rates a backlog goes out.
     """
 
     def __init__(
@@ -108,6 +131,7 @@ class Uplink:
         papers: Papers | None = None,
         copied: Callable[[Copied], None] | None = None,
         told: Callable[[bytes], None] | None = None,
+        limits: PaceLimits | None = None,
     ) -> None:
         self._meter = meter or Meter()
         self._papers = papers
@@ -122,11 +146,13 @@ class Uplink:
         self._addresses: tuple[str, ...] = ()
         self._patience = patience or Patience()
         self._in_flight = InFlight(self._patience, clock)
+        self._pace = Pace(limits or PaceLimits(), clock, random.SystemRandom().random)
         self._more = asyncio.Event()
         self._turn = 0
         self._speaks_5 = broker.version != "3.1.1"
         self._failures = 0
         self._told: str | None = None
+        self._is_unheard = self._disk_refuses = False
 
     def lead_to(self, addresses: tuple[str, ...]) -> None:
         """Take note of where the broker is, from the next connection on."""
@@ -169,13 +195,23 @@ class Uplink:
         async with _client_of(self._broker, address, self._box, speaks_5=self._speaks_5) as client:
             await self._subscribe(client)
             self._tell("uplink.connected", mqtt=5 if self._speaks_5 else 3, failures=self._failures)
+            self._pace.restart(self._failures)
             self._failures, self._told = 0, None
             self._in_flight.restart()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._hear(client), name="uplink.hear")
-                tasks.create_task(self._speak(client), name="uplink.speak")
-                if self._papers is not None:
-                    tasks.create_task(self._tell_papers(client, self._papers), name="uplink.papers")
+            try:
+                await self._carry(client)
+            except* aiomqtt.MqttError:
+                if client.refusal:
+                    raise _refused(client.refusal) from None
+                raise
+
+    async def _carry(self, client: _Client) -> None:
+        """Carry until the connection is lost."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._hear(client), name="uplink.hear")
+            tasks.create_task(self._speak(client), name="uplink.speak")
+            if self._papers is not None:
+                tasks.create_task(self._tell_papers(client, self._papers), name="uplink.papers")
 
     async def _subscribe(self, client: _Client) -> None:
         """Ask for what nothing goes without, and for the twin, which can be asked for elsewhere."""
@@ -207,7 +243,9 @@ class Uplink:
             except DiskRefusedError:
                 self._tell("outbox.disk_refused")
             else:
-                self._in_flight.acknowledged(ack.stream, ack.upto)
+                after_s = self._in_flight.acknowledged(ack.stream, ack.upto)
+                if after_s is not None:
+                    self._pace.answered(after_s)
                 self._more.set()
 
     def _hear_copied(self, payload: bytes) -> None:
@@ -249,36 +287,78 @@ class Uplink:
     async def _speak(self, client: _Client) -> None:
         while True:
             self._more.clear()
-            parcel = await self._shelf.do(self._pick) if self._in_flight.has_room() else None
+            allowed = self._pace.allowed(self._in_flight.bytes_of(_is_paced))
+            parcel = await self._next(allowed.size_bytes) if self._in_flight.has_room() else None
             if parcel is None:
-                await self._wait_for_more()
+                await self._wait_for_more(allowed.again_in_s if self._in_flight.has_room() else None)
                 continue
             channel = Up.HEALTH if parcel.kind is MessageClass.TECHNICAL else Up.EVENTS
             await self._publish(client, channel, parcel.payload)
+            if client.is_unheard and not self._is_unheard:
+                self._tell("uplink.unheard")
+            self._is_unheard = client.is_unheard
             self._in_flight.published(parcel)
-            self._turn += 1
+            if _is_paced(parcel.stream):
+                self._pace.sent(len(parcel.payload))
+                self._turn += 1
 
-    def _pick(self, outbox: Outbox) -> Parcel | None:
-        """Choose the next batch: by class, oldest stream first."""
+    async def _next(self, room: int) -> Parcel | None:
+        """Return the next batch, marked as published; None when there is none, or the disk does not take the mark."""
+        try:
+            parcel = await self._shelf.do(partial(self._pick, room=room))
+        except DiskRefusedError:
+            if not self._disk_refuses:
+                self._tell("outbox.disk_refused")
+            self._disk_refuses = True
+            await asyncio.sleep(DISK_RETRY_S)
+            self._more.set()
+            return None
+        self._disk_refuses = False
+        return parcel
+
+    def _pick(self, outbox: Outbox, room: int) -> Parcel | None:
+        """Choose the next batch by class, oldest stream first, and mark it; ``room`` is what the pace allows."""
         streams = outbox.streams()
-        order = PRIORITY if self._turn % TECHNICAL_EVERY else (PRIORITY[-1], *PRIORITY[:-1])
-        for kind in order:
+        for is_wanted, most in self._order(room):
             for stream, acknowledged in streams.items():
-                if class_of_stream(stream) is kind:
-                    parcel = outbox.next_batch(stream, self._in_flight.after(stream, acknowledged))
+                if is_wanted(stream):
+                    parcel = outbox.next_batch(stream, self._in_flight.after(stream, acknowledged), most)
                     if parcel is not None:
+                        outbox.mark(parcel)
                         return parcel
         return None
 
-    async def _wait_for_more(self) -> None:
+    def _order(self, room: int) -> list[tuple[Callable[[int], bool], int]]:
+        """Return which streams come first, and how long a batch of them may be: T alarm, E, A, then S and other T."""
+        order: list[tuple[Callable[[int], bool], int]] = [(is_alarm_stream, BATCH_BYTES_MAX)]
+        order += [(partial(_is_plain, kind=kind), BATCH_BYTES_MAX) for kind in UNPACED]
+        if room:
+            paced = PACED if self._turn % TECHNICAL_EVERY else PACED[::-1]
+            order += [(partial(_is_plain, kind=kind), room) for kind in paced]
+        return order
+
+    async def _wait_for_more(self, again_in_s: float | None) -> None:
+        """Wait for news, until something is overdue, or until the pace may let more go."""
         overdue_s = self._in_flight.overdue_in_s()
+        waits = [seconds for seconds in (overdue_s, again_in_s) if seconds is not None]
         try:
-            async with asyncio.timeout(overdue_s):
+            async with asyncio.timeout(min(waits, default=None)):
                 await self._more.wait()
         except TimeoutError:
+            if self._in_flight.overdue_in_s() != 0:
+                return  # it was the pace
             if not self._in_flight.is_doubtful:
                 self._tell("uplink.unacknowledged")
             self._in_flight.give_up()
+            self._pace.slower()
+
+
+def _is_plain(stream: int, kind: MessageClass) -> bool:
+    return class_of_stream(stream) is kind and not is_alarm_stream(stream)
+
+
+def _is_paced(stream: int) -> bool:
+    return class_of_stream(stream) in PACED and not is_alarm_stream(stream)
 
 
 async def _to_the_end(session: Coroutine[Any, Any, None]) -> None:
@@ -294,7 +374,9 @@ async def _to_the_end(session: Coroutine[Any, Any, None]) -> None:
         while not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
-    task.result()
+        error = None if task.cancelled() else task.exception()
+    if error is not None:
+        raise error
 
 
 def _end_if_cancelled() -> None:

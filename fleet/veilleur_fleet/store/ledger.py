@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from veilleur_contracts.messages import CrossingWindow, Gap
+from veilleur_contracts.messages import CrossingWindow, Gap, GapReason
 from veilleur_contracts.topics import TopicRejectedError, Up, read_up_topic, up_topic
 from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.judge import Entry, EnvelopeRejectedError, Judged, judge
@@ -275,7 +275,7 @@ class Ledger:
         """Count what a record that took the long way means for its stream."""
         if put is Put.REFUSED:
             stream.refused += 1
-        if isinstance(record, Gap):
+        if isinstance(record, Gap) and record.reason != GapReason.COARSENED:
             lost = stream.held.missing(record.first, record.last)
             stream.lost += lost
             work.stored.lost += lost

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from veilleur_contracts.codec import decode_record, encode
 from veilleur_contracts.messages import AnyRecord, Context, MessageClass, Published, class_of_stream
 from veilleur_fleet.errors import QueryRejectedError
+from veilleur_fleet.store.keeping import ORDINALS
 from veilleur_fleet.store.kinds import NAME_OF
 from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.tables import boxes, records, shards
@@ -25,7 +26,6 @@ from veilleur_fleet.store.work import POSITION_BITS
 LIMIT_MAX: Final = 1000
 SCANNED_MAX: Final = 10_000
 """Records looked at for one question: a filter that nothing passes must not read a whole city's year."""
-_CLASS_ORDER: Final = tuple(MessageClass)
 
 Passes = Callable[[MessageClass, str, AnyRecord, Context | None], bool]
 
@@ -136,7 +136,9 @@ class Past:
                 .where(records.c.position.between(start + wanted.after + 1, start + end))
             )
             if wanted.kind is not None:
-                query = query.where(records.c["class"] == _CLASS_ORDER.index(wanted.kind))
+                query = query.where(
+                    records.c["class"].in_([number for number, kind in ORDINALS.items() if kind is wanted.kind])
+                )
             if wanted.controller is not None:
                 query = query.where(boxes.c.controller == wanted.controller)
             query = query.order_by(records.c.position)

@@ -1,7 +1,9 @@
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from msgspec import Raw
 
 from box_builders import HandClock, a_context, a_health, a_window
 from veilleur_agent.mouth.errors import AckRejectedError, DiskRefusedError, OutboxNewerError
-from veilleur_agent.mouth.outbox import Bounds, Outbox
+from veilleur_agent.mouth.outbox import Outbox
+from veilleur_agent.mouth.room import Bounds
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import context_number_of, decode_batch, decode_record, encode
 from veilleur_contracts.messages import (
@@ -24,7 +27,10 @@ from veilleur_contracts.messages import (
     GapReason,
     MessageClass,
     Record,
+    ViewAlarm,
+    alarm_stream_of,
     class_of_stream,
+    is_alarm_stream,
     stream_of,
 )
 
@@ -156,6 +162,135 @@ def test_when_full_of_statistics_the_oldest_become_one_gap_each_time(opener: Ope
         numbers += range(seq, record.last + 1) if isinstance(record, Gap) else [seq]
     assert numbers == list(range(1, 1001))
     assert outbox.size_bytes <= 20_000
+
+
+QUARTERS = 1_790_000_000 // 86_400 * 86_400
+"""A midnight from which on quarters of an hour are counted."""
+
+
+def quarters(first: int, last: int, lines: int = 4) -> list[Carried]:
+    """Windows of a quarter of an hour of a few lines, three cells told and one withheld by night."""
+    return [
+        carried(
+            CrossingWindow(1, QUARTERS + 900 * (n // lines), 900, n % lines, 100, 50, 0, counts_of(n, lines)), n + 1
+        )
+        for n in range(first, last)
+    ]
+
+
+def counts_of(n: int, lines: int) -> tuple[int | None, ...]:
+    is_night = n // lines % 96 < 24
+    return (None if is_night else n % 50, n % 7, n % 90, 1)
+
+
+def counted_in(records: Iterable[Record]) -> tuple[list[int], int]:
+    """Sums of what is told, and how long it was looked at, line-seconds."""
+    sums, seconds = [0, 0, 0, 0], 0
+    for one in records:
+        if isinstance(one, CrossingWindow):
+            seconds += one.window_s
+            sums = [total + (count or 0) for total, count in zip(sums, one.counts, strict=True)]
+    return sums, seconds
+
+
+def test_when_full_statistics_are_summed_before_anything_is_dropped_and_the_sums_are_exact(opener: Opener) -> None:
+    outbox, said = opener(Bounds(bytes_max=900_000)), quarters(0, 14_000)
+    for at in range(0, 14_000, 500):
+        outbox.store(said[at : at + 500])
+    assert outbox.coarsened > 1000
+    assert outbox.dropped == 0
+    assert outbox.size_bytes <= 900_000
+    kept = records_of(outbox, MessageClass.STATISTICS)
+    assert counted_in(kept.values()) == counted_in(decode_record(bytes(one.record)) for one in said)
+    lengths = {one.window_s for one in kept.values() if isinstance(one, CrossingWindow)}
+    assert lengths <= {900, 1800, 3600, 86_400}
+    gaps = [one for one in kept.values() if isinstance(one, Gap)]
+    assert {gap.reason for gap in gaps} == {GapReason.COARSENED}
+    assert outbox.size_bytes == opener(Bounds(bytes_max=900_000)).size_bytes, "what it counts is what is there"
+
+
+def test_what_cannot_be_summed_any_further_is_dropped_and_said(opener: Opener) -> None:
+    outbox, said = opener(Bounds(bytes_max=300_000)), quarters(0, 14_000)
+    for at in range(0, 14_000, 500):
+        outbox.store(said[at : at + 500])
+    assert outbox.dropped > 0
+    assert outbox.size_bytes <= 300_000
+    reasons = {one.reason for one in records_of(outbox, MessageClass.STATISTICS).values() if isinstance(one, Gap)}
+    assert reasons == {GapReason.COARSENED, GapReason.OUTBOX_FULL}
+
+
+def test_what_was_published_is_never_summed_because_the_fleet_may_hold_it(opener: Opener) -> None:
+    outbox, said = opener(Bounds(bytes_max=900_000)), quarters(0, 14_000)
+    outbox.store(said[:500])
+    (stream,) = outbox.streams()
+    published = outbox.next_batch(stream, 0)
+    assert published is not None
+    outbox.mark(published)
+    outbox = opener(Bounds(bytes_max=900_000))
+    for at in range(500, 14_000, 500):
+        outbox.store(said[at : at + 500])
+    again = outbox.next_batch(stream, 0)
+    assert outbox.coarsened > 0
+    assert again is not None
+    assert again.payload == published.payload
+
+
+def test_statistics_of_half_the_age_bound_are_summed_and_the_rest_waits(opener: Opener) -> None:
+    clock = HandClock()
+    outbox, said = opener(Bounds(age_max_s=10 * 86_400), clock), quarters(0, 1200)
+    outbox.store(said[:800])
+    clock.advance(2 * 86_400)
+    outbox.store(said[800:])
+    clock.advance(4 * 86_400)
+    outbox.expire()
+    assert outbox.coarsened == 0, "less than a day of it, which may still grow"
+    clock.advance(2 * 86_400)
+    assert outbox.expire() == 0
+    assert outbox.coarsened > 0
+    kept = records_of(outbox, MessageClass.STATISTICS).values()
+    assert counted_in(kept) == counted_in(decode_record(bytes(one.record)) for one in said)
+
+
+def test_alarms_stand_in_a_stream_of_their_own_and_are_the_last_to_go(opener: Opener) -> None:
+    outbox = opener(Bounds(bytes_max=30_000))
+    for n in range(1, 801, 2):
+        outbox.store([carried(a_window(n), n), carried(ViewAlarm("gare", n, 8, 34), n + 1)])
+    alarms = [stream for stream in outbox.streams() if is_alarm_stream(stream)]
+    assert alarms == [alarm_stream_of(outbox.started_ms)]
+    assert class_of_stream(alarms[0]) is MessageClass.TECHNICAL
+    said = records_of(outbox, MessageClass.TECHNICAL)
+    assert [one.at_s for one in said.values() if isinstance(one, ViewAlarm)] == list(range(1, 801, 2))
+
+
+VERSION_1 = """
+CREATE TABLE stream (number INTEGER PRIMARY KEY, next INTEGER NOT NULL, acknowledged INTEGER NOT NULL) STRICT;
+CREATE TABLE record (
+    stream INTEGER NOT NULL, seq INTEGER NOT NULL, last INTEGER NOT NULL, is_gap INTEGER NOT NULL,
+    at_running_s INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stream, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE link (epoch INTEGER PRIMARY KEY, upto INTEGER NOT NULL, heard INTEGER NOT NULL) STRICT;
+CREATE TABLE context (number INTEGER PRIMARY KEY, camera TEXT NOT NULL, heard INTEGER NOT NULL) STRICT;
+CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+PRAGMA user_version = 1;
+"""
+
+
+def test_an_outbox_of_the_release_before_goes_on_and_all_of_it_counts_as_published(
+    opener: Opener, tmp_path: Path
+) -> None:
+    stream = stream_of(MessageClass.STATISTICS, 1_700_000_000_000)
+    with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as old:
+        old.executescript(VERSION_1)
+        old.execute("INSERT INTO stream VALUES (?, 6, 1)", (stream,))
+        for n in range(2, 6):
+            body = encode(CrossingWindow(1, QUARTERS + 900 * (n - 2), 900, 0, 100, 50, 0, (1,)))
+            old.execute("INSERT INTO record VALUES (?, ?, ?, 0, 0, ?)", (stream, n, n, body))
+        old.commit()
+    outbox = opener(Bounds(age_max_s=100))
+    outbox.expire()
+    assert outbox.streams() == {stream: 1}
+    assert len(records_of(outbox, MessageClass.STATISTICS)) == 4
+    assert outbox.coarsened == 0
 
 
 def test_what_is_too_old_is_dropped_and_said_and_a_clock_set_ahead_drops_nothing(opener: Opener) -> None:
@@ -300,7 +435,8 @@ KILLED = """
     import sys
     from pathlib import Path
     from msgspec import Raw
-    from veilleur_agent.mouth.outbox import Bounds, Outbox
+    from veilleur_agent.mouth.outbox import Outbox
+    from veilleur_agent.mouth.room import Bounds
     from veilleur_contracts.clock import SystemClock
     from veilleur_contracts.codec import encode
     from veilleur_contracts.messages import Carried, CrossingWindow

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import aiomqtt
@@ -14,12 +14,13 @@ from msgspec import Raw
 from box_builders import HandClock, a_health, a_window
 from fleet_double import Ledger, fleet_at
 from veilleur_agent.mouth.inflight import InFlight, Patience
-from veilleur_agent.mouth.outbox import Bounds, Outbox, Parcel
+from veilleur_agent.mouth.outbox import Outbox, Parcel
+from veilleur_agent.mouth.room import Bounds
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_agent.mouth.uplink import Broker, MqttVersion, Uplink
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import encode
-from veilleur_contracts.messages import Ack, Carried, MessageClass
+from veilleur_contracts.messages import Ack, Carried, MessageClass, RoadState, StreetEvent, ViewAlarm
 from veilleur_contracts.topics import Down, Up, down_topic
 from veilleur_simulator.broker import Broker as RealBroker
 from veilleur_simulator.broker import broker_in, mosquitto_path
@@ -144,6 +145,93 @@ async def test_health_goes_on_a_channel_of_its_own(mosquitto, tmp_path) -> None:
         one.uplink.wake()
         await one.until_empty()
     assert ledger.channels == {(MessageClass.TECHNICAL, Up.HEALTH)}
+
+
+async def test_alarms_go_first_then_events_and_roads_and_health_is_not_behind_all_statistics(
+    mosquitto, tmp_path
+) -> None:
+    ledger = Ledger()
+    with closing(Outbox.open(tmp_path / "o.sqlite", Bounds(), SystemClock())) as filled:
+        records = [a_health(1), *(a_window(n) for n in range(1, 3001))]
+        records += [RoadState(1, 1, 300, 0, 1, 1, 1, 1), StreetEvent(1, 1, 1, 0, 1, 0), ViewAlarm("gare", 1, 8, 34)]
+        filled.store([Carried(1, n, Raw(encode(one))) for n, one in enumerate(records, start=1)])
+    async with (
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+    ):
+        await one.until_empty()
+    came = [type(record).__name__ for record in ledger.records.values()]
+    assert came[:3] == ["ViewAlarm", "StreetEvent", "RoadState"]
+    assert came.index("CameraHealth") < len(came) / 2
+    assert ledger.windows() == list(range(1, 3001))
+
+
+async def test_that_nobody_listens_is_told_once_by_the_pubacks_own_code(mosquitto, tmp_path) -> None:
+    async with speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port, "5") as one:
+        await one.say(5)
+        await one.until(lambda: one.names().count("uplink.unacknowledged") == 1)
+        assert one.names().count("uplink.unheard") == 1
+        ledger = Ledger()
+        async with fleet_at(mosquitto.host, mosquitto.port, ledger):
+            await one.until_empty()
+    assert ledger.windows() == [1, 2, 3, 4, 5]
+
+
+@asynccontextmanager
+async def broker_that_ends_with(code: int) -> AsyncIterator[int]:
+    """A broker of MQTT 5 that grants all and then says DISCONNECT; Mosquitto 2.0 closes without a word. Its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while kind := await reader.read(1):
+            (size,) = await reader.readexactly(1)
+            body = await reader.readexactly(size)
+            if kind[0] >> 4 == 1:
+                writer.write(b"\x20\x03\x00\x00\x00")
+            elif kind[0] >> 4 == 8:
+                writer.write(b"\x90\x04" + body[:2] + b"\x00\x01")
+                writer.write(bytes([0xE0, 2, code, 0]))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        pytest.param(0x8E, {"reason": "refused", "code": 0x8E}, id="another-client-of-this-name"),
+        pytest.param(0x87, {"reason": "refused", "code": 0x87}, id="not-authorised"),
+        pytest.param(0x8B, {"reason": "unreachable", "code": 0}, id="it-shuts-down"),
+    ],
+)
+async def test_a_disconnect_that_says_why_is_told_by_its_number(tmp_path, code, told) -> None:
+    async with broker_that_ends_with(code) as port, speaking(tmp_path / "o.sqlite", "127.0.0.1", port, "5") as one:
+        await one.until(lambda: one.names().count("uplink.connected") >= 2)
+        assert one.told[1] == ("uplink.lost", told)
+
+
+async def test_what_the_disk_does_not_let_us_mark_as_published_is_not_published(mosquitto, tmp_path) -> None:
+    ledger = Ledger()
+    async with (
+        fleet_at(mosquitto.host, mosquitto.port, ledger),
+        speaking(tmp_path / "o.sqlite", mosquitto.host, mosquitto.port) as one,
+    ):
+        await one.until(lambda: "uplink.connected" in one.names())
+        records = [Carried(1, 1, Raw(encode(a_window(1))))]
+
+        def store_and_fail(outbox: Outbox) -> None:
+            outbox.store(records)
+            outbox._database.execute("PRAGMA query_only = ON")
+
+        await one.shelf.do(store_and_fail)
+        one.uplink.wake()
+        await one.until(lambda: "outbox.disk_refused" in one.names())
+        assert ledger.batches == 0
+        await one.shelf.do(lambda outbox: outbox._database.execute("PRAGMA query_only = OFF"))
+        await one.until_empty()
+    assert ledger.windows() == [1]
+    assert one.names().count("outbox.disk_refused") == 1
 
 
 async def test_with_four_acks_in_ten_lost_nothing_is_lost_or_doubled(mosquitto, tmp_path) -> None:
