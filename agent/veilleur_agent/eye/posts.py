@@ -113,7 +113,7 @@ class Posts:
     def _allowed(self, camera: Camera) -> Allowed:
         held, lasting = self._held[camera.id], self._mandate.held(camera).permissions
         keeps = held.permissions.keep_images and self._runs(camera.id, held)
-        return Allowed(keeps, lasting.retention_days if lasting.keep_images else 0)
+        return Allowed(keeps, lasting.retention_days if lasting.keep_images else 0, held.permissions.masks)
 
     def turn(self) -> Shift:
         """Look at the documents and at the clock, and do what follows."""

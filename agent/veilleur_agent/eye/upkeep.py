@@ -32,6 +32,7 @@ from veilleur_agent.freezes import last_days_of, read_freezes
 from veilleur_contracts.audit import ClipsDestroyed, ClockJumped
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.messages import ClipFault, ClipsHeld
+from veilleur_contracts.policy import Mask
 
 if TYPE_CHECKING:
     from datetime import date
@@ -51,10 +52,12 @@ class Allowed:
     Attributes:
         keeps: Whether new ones may be kept.
         days: How long those that are kept may live.
+        masks: What is burnt out of its frames; a still is begun anew when they change.
     """
 
     keeps: bool
     days: int
+    masks: frozenset[Mask] = frozenset()
 
 
 class Upkeep:
@@ -128,6 +131,9 @@ class Upkeep:
         """
         self._is_set = is_set
         is_changed = allowed != self._allowed or self._are_freezes_changed()
+        for camera, stills in self._stills.items():
+            if allowed.get(camera) != self._allowed.get(camera):
+                stills.drop()
         self._allowed = allowed
         self._tell_keeping()
         now_s = self._clock.elapsed_s()

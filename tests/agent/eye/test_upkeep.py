@@ -213,6 +213,19 @@ def test_stills_are_kept_sealed_where_that_is_allowed(tmp_path, checks) -> None:
     assert eye.events("camera.keeping_changed")[1:] == [{"camera": AVENUE, "keeps": False}]
 
 
+def test_a_still_begun_behind_other_masks_is_never_kept(tmp_path, checks) -> None:
+    eye = Eye(tmp_path, checks)
+    eye.turn()
+    eye.film(BURST - 1)
+    masked = {AVENUE: Allowed(keeps=True, days=15, masks=frozenset({((0, 0), (5000, 0), (0, 5000))}))}
+    eye.turn(masked)
+    eye.film(20)
+    assert eye.days() == []
+    eye.clock.advance(20)
+    eye.film(BURST)
+    assert eye.days() == [FIRST_MAY]
+
+
 @pytest.mark.parametrize(
     ("is_set", "in_good_view"), [(False, True), (True, False)], ids=["clock-not-set", "view-moved"]
 )
