@@ -32,6 +32,7 @@ from veilleur_contracts.audit import (
 from veilleur_contracts.audit_copy import LogId
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.ids import CameraId, Sha256, Slug, VersionText
+from veilleur_contracts.sensors import DECODERS_MAX, SENSORS_MAX, Decoder, Sensor
 
 CONTROL_BYTES_MAX: Final = 65_536
 ADDRESSES_MAX: Final = 8
@@ -166,6 +167,30 @@ class CameraBudget(ControlMessage, frozen=True, tag=2):
     burst_bytes: Natural
 
 
+class GatewayStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which sensors the mouth hears, and where.
+
+    Attributes:
+        address: The gateway's broker, as an address: a mouth looks up no names.
+        port: Its port.
+        user: Account.
+        password: Its password.
+        sensors: The site's.
+        decoders: How their payloads are read.
+    """
+
+    address: Text
+    port: Port
+    user: Text | None
+    password: Text | None
+    sensors: Annotated[tuple[Sensor, ...], Meta(max_length=SENSORS_MAX)]
+    decoders: Annotated[tuple[Decoder, ...], Meta(max_length=DECODERS_MAX)]
+
+    def __repr__(self) -> str:
+        """Show nothing: it holds a password."""
+        return "GatewayStart(…)"
+
+
 class MouthStart(ControlMessage, frozen=True, tag=3):
     """All the mouth is given.
 
@@ -187,6 +212,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
         reach: What it may touch.
         papers: Folder of the papers that box hands it to be told.
         fleet: Where documents are fetched; None: nowhere.
+        gateway: The sensors beside the box; None: it has none.
     """
 
     agent: VersionText
@@ -206,6 +232,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
     reach: Reach
     papers: Path | None = None
     fleet: FleetAt | None = None
+    gateway: GatewayStart | None = None
 
     def __repr__(self) -> str:
         """Show nothing: it holds a password."""

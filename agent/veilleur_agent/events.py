@@ -98,6 +98,9 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "twin.refused": {},
     "document.fetched": {"kind": ID, "tries": int},
     "document.unfetched": {"kind": ID, "fault": FETCH_FAULTS, "tries": int},
+    "gateway.connected": {"sensors": int},
+    "gateway.lost": {},
+    "gateway.uplink_refused": {"sensor": ID},
     "child.confined": {"landlock": int, "filter": int, "trials": int, "breaches": int},
     "child.crashed": {"error": ID, "module": ID, "line": int},
 }

@@ -37,9 +37,13 @@ from veilleur_contracts.messages import (
     DocumentReady,
     FetchAlarm,
     Gap,
+    LightLevel,
+    NoiseLevel,
     Received,
     Reported,
+    SensorHealth,
     ViewAlarm,
+    WaterLevel,
 )
 
 RESEND_AFTER_S: Final = 2.0
@@ -110,6 +114,10 @@ def discard(sock: socket.socket) -> int:
         count += 1
 
 
+MOUTHS_OWN: Final = (Birth, FetchAlarm, WaterLevel, NoiseLevel, LightLevel, SensorHealth)
+"""What no eye has to say."""
+
+
 class Allowances:
     """Which camera a record is about, and whether it may still speak; bounded by the site's cameras.
 
@@ -135,8 +143,10 @@ class Allowances:
         match record:
             case Context(camera=camera) | CameraHealth(camera=camera) | ViewAlarm(camera=camera):
                 bucket = self._buckets.get(camera, self._others)
-            case Birth() | Gap() | Reported() | FetchAlarm() | ClipsHeld():
+            case Gap() | Reported() | ClipsHeld():
                 bucket = self._others
+            case Birth() | FetchAlarm() | WaterLevel() | NoiseLevel() | LightLevel() | SensorHealth():
+                return False
             case _:
                 bucket = self._buckets.get(self._camera_of.get(record.context, ""), self._others)
         return bucket.take(size_bytes)
@@ -317,7 +327,7 @@ class MouthEnd:
         first, last = carried.seq, carried.seq
         if isinstance(record, Gap):
             first, last = record.first, record.last
-        if isinstance(record, (Birth, FetchAlarm)) or first != carried.seq or first > last:
+        if isinstance(record, MOUTHS_OWN) or first != carried.seq or first > last:
             raise LinkCutError(CutReason.UNEXPECTED)
         if last <= heard or first > heard + 1:
             self.duplicates += last <= heard

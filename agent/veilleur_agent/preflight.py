@@ -5,6 +5,7 @@ settings + site.toml ──▶ checked: sources, secrets, windows, bench, root, 
 
 import fcntl
 import hashlib
+import ipaddress
 import os
 import stat
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.budget import Budget, budget_of, leak_bytes_per_day
-from veilleur_agent.control import CameraBudget, EyeStart, FleetAt, MouthStart, Profile, Reach
+from veilleur_agent.control import CameraBudget, EyeStart, FleetAt, GatewayStart, MouthStart, Profile, Reach
 from veilleur_agent.enrolment import fetched_of, offers_of, pin_root, pinned_root, profile_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.freezes import freezes_of
@@ -49,6 +50,7 @@ class Plan:
         site_sha256: Of those bytes.
         token: The simulator's one-time token.
         budgets: What each camera may say on the link.
+        gateway: The sensors beside the box; None: it has none.
     """
 
     site: Site
@@ -62,6 +64,7 @@ class Plan:
     token: str | None
     budgets: dict[str, Budget]
     door: DoorAddress | None = None
+    gateway: GatewayStart | None = None
 
     def leak_bytes_per_day(self) -> int:
         """Return what a hostile eye could get past the link in one day, at the very most."""
@@ -118,7 +121,9 @@ class Plan:
         """Return what the mouth may touch."""
         secrets = self.settings.secrets
         return Reach(
-            ports=tuple(sorted({self.broker.port, *(() if self.door is None else (self.door.port,))})),
+            ports=tuple(
+                sorted({self.broker.port, *(one.port for one in (self.door, self.gateway) if one is not None)})
+            ),
             read_only=(str(self.papers),),
             devices=(),
             others=(
@@ -175,6 +180,7 @@ class Plan:
             reach=self.mouth_reach(),
             papers=str(self.papers),
             fleet=fleet,
+            gateway=self.gateway,
         )
 
 
@@ -195,6 +201,7 @@ def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
     budgets = check_site_runs(site, settings, profile, token, site_path.parent)
     _check_model(settings)
     _check_uids(settings)
+    gateway = gateway_of(site, settings)
     broker = broker_of(settings.broker.get_secret_value())
     door = _door_of(settings) if profile == "signed" else None  # nothing that is fetched counts under the others
     state = _prepare_state(settings)
@@ -203,7 +210,31 @@ def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
     site_file = state / "documents" / "site.toml"
     replace_file(site_file, data, 0o644)
     digest = hashlib.sha256(data).hexdigest()
-    return Plan(site, settings, profile, PROFILES[profile], broker, state, site_file, digest, token, budgets, door)
+    return Plan(
+        site, settings, profile, PROFILES[profile], broker, state, site_file, digest, token, budgets, door, gateway
+    )
+
+
+def gateway_of(site: Site, settings: AgentSettings) -> GatewayStart | None:
+    """Return which sensors the mouth hears and where, None for a site without any.
+
+    Raises:
+        StartRefusedError: There are sensors and no gateway, or the gateway is not given by its address.
+    """
+    if not site.sensor:
+        return None
+    if settings.gateway is None:
+        raise StartRefusedError(
+            f"the site has {len(site.sensor)} sensor(s): say where their gateway's broker is (VEILLEUR_GATEWAY)"
+        )
+    broker = broker_of(settings.gateway.get_secret_value(), "VEILLEUR_GATEWAY")
+    try:
+        address = str(ipaddress.ip_address(broker.host))
+    except ValueError:
+        raise StartRefusedError(
+            "VEILLEUR_GATEWAY names a host: write its address, the mouth looks up no names"
+        ) from None
+    return GatewayStart(address, broker.port, broker.user, broker.password, site.sensor, site.decoder)
 
 
 def check_site_runs(

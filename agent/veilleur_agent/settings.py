@@ -30,6 +30,7 @@ class AgentSettings(BaseSettings):
         model: Which model looks at the frames.
         broker: ``mqtt://[user:password@]host[:port]``.
         fleet: ``http://host[:port]`` of the fleet's door, where documents are fetched; None: they come by file alone.
+        gateway: ``mqtt://[user:password@]address[:port]`` of the radio gateway's broker, where the site has sensors.
         mqtt_version: Of MQTT; ``auto`` tries 5, then 3.1.1.
         policy: ``bench``, ``strictest``, or a file with a signed policy; None: what was signed before, else strictest.
         root: File with the signed root that policies are checked with; pinned at the first start.
@@ -52,6 +53,7 @@ class AgentSettings(BaseSettings):
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,31}$")] = DEFAULT_MODEL
     broker: SecretStr = SecretStr(f"mqtt://127.0.0.1:{MQTT_PORT}")
     fleet: Annotated[str, Field(max_length=512)] | None = None
+    gateway: SecretStr | None = None
     mqtt_version: Literal["auto", "5", "3.1.1"] = "auto"
     policy: Annotated[str, Field(pattern=r"^(bench|strictest|.*[./].*)$", max_length=4096)] | None = None
     root: Path | None = None
@@ -96,13 +98,13 @@ class BrokerAddress:
     password: str | None = field(default=None, repr=False)
 
 
-def broker_of(url: str) -> BrokerAddress:
-    """Read ``mqtt://[user:password@]host[:port]``.
+def broker_of(url: str, what: str = "--broker (VEILLEUR_BROKER)") -> BrokerAddress:
+    """Read ``mqtt://[user:password@]host[:port]``; ``what`` is what the error calls it.
 
     Raises:
         SettingsRejectedError: It is written otherwise; the sentence shows none of it, as a password may be anywhere.
     """
-    refusal = "--broker (VEILLEUR_BROKER) is not an address; write it like mqtt://10.0.0.2:1883"
+    refusal = f"{what} is not an address; write it like mqtt://10.0.0.2:1883"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or MQTT_PORT

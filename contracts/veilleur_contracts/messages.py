@@ -416,6 +416,46 @@ class ClipsHeld(Record, frozen=True, tag=20):
     faults: Annotated[int, Meta(ge=0, le=15, description="sum of ClipFault flags; 0: all is well")]
 
 
+class WaterLevel(Record, frozen=True, tag=16):
+    """How high the water stood at a sensor, as it told by radio."""
+
+    sensor: Annotated[Slug, Meta(description="name of the sensor")]
+    insee: Insee
+    at_s: AtS
+    level_mm: Annotated[int, Meta(ge=0, le=200_000, description="above the sensor's own zero, mm")]
+
+
+class NoiseLevel(Record, frozen=True, tag=17):
+    """How loud it was at a sensor; a level, never a sound."""
+
+    sensor: Annotated[Slug, Meta(description="name of the sensor")]
+    insee: Insee
+    at_s: AtS
+    window_s: Annotated[int, Meta(ge=0, le=86_400, description="averaged over, seconds; 0: at an instant")]
+    laeq_db_x10: Annotated[int, Meta(ge=0, le=1600, description="equivalent level, A-weighted, dB x 10")]
+    lamax_db_x10: Annotated[int, Meta(ge=0, le=1600, description="highest level, A-weighted, dB x 10")] | None = None
+
+
+class LightLevel(Record, frozen=True, tag=18):
+    """How bright it was at a sensor."""
+
+    sensor: Annotated[Slug, Meta(description="name of the sensor")]
+    insee: Insee
+    at_s: AtS
+    lux: Annotated[int, Meta(ge=0, le=200_000, description="illuminance, lux")]
+
+
+class SensorHealth(Record, frozen=True, tag=24):
+    """How a sensor is heard, said at most once an hour and when it is heard again after a silence."""
+
+    sensor: Annotated[Slug, Meta(description="name of the sensor")]
+    at_s: AtS
+    battery_mv: Annotated[int, Meta(ge=0, le=60_000, description="battery, mV; nil: not told")] | None
+    faint_db: Annotated[int, Meta(ge=0, le=200, description="dB under 1 mW of its best signal; nil: not told")] | None
+    missed: Annotated[Count, Meta(description="messages that did not arrive since the last of these")]
+    refused: Annotated[Count, Meta(description="messages that could not be believed since the last of these")]
+
+
 class Batch(Record, frozen=True, tag=1):
     """Records ``first_seq, first_seq + 1, …`` of one stream; a Gap takes the place of all the numbers it names."""
 
@@ -496,6 +536,10 @@ AnyRecord = (
     | Reported
     | FetchAlarm
     | ClipsHeld
+    | WaterLevel
+    | NoiseLevel
+    | LightLevel
+    | SensorHealth
 )
 
 CLASS_OF: Final[dict[type[Record], MessageClass]] = {
@@ -515,6 +559,10 @@ CLASS_OF: Final[dict[type[Record], MessageClass]] = {
     Reported: MessageClass.TECHNICAL,
     FetchAlarm: MessageClass.TECHNICAL,
     ClipsHeld: MessageClass.TECHNICAL,
+    WaterLevel: MessageClass.STATISTICS,
+    NoiseLevel: MessageClass.STATISTICS,
+    LightLevel: MessageClass.STATISTICS,
+    SensorHealth: MessageClass.TECHNICAL,
 }
 """The class of each record; a Gap has the class of the stream it stands in."""
 

@@ -25,6 +25,14 @@ from msgspec import Meta
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.ids import BoxId, CameraId, ControllerId, Insee, LineId, Slug, ZoneId
 from veilleur_contracts.messages import Label
+from veilleur_contracts.sensors import (
+    DECODERS_MAX,
+    SENSORS_MAX,
+    Decoder,
+    DecoderRejectedError,
+    Sensor,
+    check_sensors,
+)
 
 SITE_BYTES_MAX: Final = 262_144
 CAMERAS_MAX: Final = 32
@@ -175,10 +183,19 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything a box should do."""
+    """Everything a box should do.
+
+    Attributes:
+        site: Whose box it is.
+        camera: Its cameras.
+        sensor: Sensors it hears by radio, from the gateway beside it.
+        decoder: How their payloads are read.
+    """
 
     site: Identity
     camera: Annotated[tuple[Camera, ...], Meta(min_length=1, max_length=CAMERAS_MAX)]
+    sensor: Annotated[tuple[Sensor, ...], Meta(max_length=SENSORS_MAX)] = ()
+    decoder: Annotated[tuple[Decoder, ...], Meta(max_length=DECODERS_MAX)] = ()
 
 
 def read_site(path: Path) -> Site:
@@ -221,6 +238,10 @@ def check_site(site: Site, name: str) -> None:
             password in an address.
     """
     _check_unique(f"{name}: cameras", (camera.id for camera in site.camera))
+    try:
+        check_sensors(site.sensor, site.decoder, name)
+    except DecoderRejectedError as error:
+        raise SiteRejectedError(str(error)) from None
     for camera in site.camera:
         where = f"{name}: camera {camera.id}"
         _check_source(where, camera)

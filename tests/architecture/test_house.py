@@ -101,6 +101,7 @@ def test_on_a_box_only_clips_encodes_a_picture() -> None:
             "aiomqtt",
             {
                 "agent/veilleur_agent/mouth/uplink.py",
+                "agent/veilleur_agent/mouth/gateway.py",  # another broker: the one of the radio gateway beside the box
                 "fleet/veilleur_fleet/ingest.py",
             },
             id="aiomqtt",

@@ -46,6 +46,10 @@ GOLDEN = {
     ),
     "ClipsHeld": "9714ce6ab13be40b01ce000c8ed8cd019c01",
     "FetchAlarm": "9517ce6ab13be4b0383839396161626263636464656566660603",
+    "WaterLevel": "9510ac7669737472652d616d6f6e74a53330313839ce6ab13be4cd04d8",
+    "NoiseLevel": "9711a66172656e6573a53330313839ce6ab13be4cd0384cd0282cd032f",
+    "LightLevel": "9512b06a617264696e732d666f6e7461696e65a53330313839ce6ab13be412",
+    "SensorHealth": "9718ac7669737472652d616d6f6e74ce6ab13be4cd0d54610200",
     "Validation": "930eceaf301502dc0012cd03cccd03dfccd6c0c0c0cd03d9cd03e4cd0212c0c0c0c0c0c0c0c0c0",
 }
 """Bytes as they were when each record was first released: they may never change."""

@@ -1,7 +1,8 @@
 """Build the mouth and keep it going: from the link to the disk, from the disk to the fleet.
 
 link ──intake──▶ outbox ──uplink──▶ broker        control ◀─beat, numbers── · ──stop, addresses──▶ orders
- ▲ acknowledged after the commit
+ ▲ acknowledged after the commit ▲
+                                 └──gateway◀── sensors beside the box
 """
 
 import asyncio
@@ -39,6 +40,7 @@ from veilleur_agent.mouth.downlink import Downlink
 from veilleur_agent.mouth.errors import DiskRefusedError, OutboxNewerError
 from veilleur_agent.mouth.fetch import Fetcher
 from veilleur_agent.mouth.fetched import Fetched
+from veilleur_agent.mouth.gateway import Gateway
 from veilleur_agent.mouth.inflight import Patience
 from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox
@@ -125,6 +127,7 @@ class Mouth:
                     ("beat", self._beat()),
                     ("expire", self._expire()),
                     *(() if self._downlink is None else (("downlink", self._downlink.run()),)),
+                    *(("gateway", one.run()) for one in self._gateways()),
                 ):
                     tasks.create_task(work, name=f"mouth.{name}")
         except* _Stopped:
@@ -194,6 +197,22 @@ class Mouth:
     async def _alarm(self, alarm: FetchAlarm) -> None:
         await self._until_the_disk_lets(lambda outbox: outbox.say(alarm))
         self._uplink.wake()
+
+    def _gateways(self) -> tuple[Gateway, ...]:
+        """Return what hears the sensors beside the box, if there are any."""
+        settings = self._settings
+        if settings.gateway is None:
+            return ()
+        heard = Gateway(
+            settings.gateway,
+            settings.box,
+            settings.sensors,
+            shelf=self._shelf,
+            tell=self._tell,
+            wake=self._uplink.wake,
+            clock=self._clock,
+        )
+        return (heard,)
 
     async def _open_link(self) -> None:
         """Listen on the link from what is on disk, and tell the eye from where to go on."""

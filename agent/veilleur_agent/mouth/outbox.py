@@ -21,6 +21,7 @@ from veilleur_agent.mouth.coarsen import Row, gap_row
 from veilleur_agent.mouth.database import connect, set_aside, translated
 from veilleur_agent.mouth.errors import AckRejectedError, OutboxDamagedError
 from veilleur_agent.mouth.room import Bounds, Room
+from veilleur_agent.mouth.uplinks import is_repeated
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import context_number_of, decode_record, encode, encode_record
 from veilleur_contracts.messages import (
@@ -153,6 +154,21 @@ class Outbox:
         """Put a record of the mouth's own in its stream."""
         with self._transaction():
             self._append(stream_for(type(record), self.started_ms), encode_record(record))
+
+    def last_heard(self, sensor: str) -> int | None:
+        """Return the number of the last message of ``sensor`` that was stored, None when there was none."""
+        return self._fact(f"heard:{sensor}") or None
+
+    def say_heard(self, sensor: str, number: int, records: Sequence[Record]) -> bool:
+        """Store what a sensor said, once: tell whether it is new. Its number is committed with it."""
+        if is_repeated(self.last_heard(sensor), number):
+            return False
+        with self._transaction():
+            for record in records:
+                self._append(stream_for(type(record), self.started_ms), encode_record(record))
+            self._state_fact(f"heard:{sensor}", number)
+            self._room.make(stream_of(MessageClass.STATISTICS, self.started_ms), self._running_s())
+        return True
 
     def say_damage(self) -> None:
         """Say on the wire that messages are lost: the next number of these streams will never come."""

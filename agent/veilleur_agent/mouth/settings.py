@@ -1,13 +1,16 @@
 """What the mouth is given by box, as the values its parts are built from; it reads no environment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from veilleur_agent.budget import Budget
 from veilleur_agent.control import MouthStart
 from veilleur_agent.mouth.fetch import Door
+from veilleur_agent.mouth.gateway import GatewayBroker
 from veilleur_agent.mouth.room import Bounds
 from veilleur_agent.mouth.uplink import Broker
+from veilleur_agent.mouth.uplinks import sensors_by_address
+from veilleur_contracts.sensors import Decoder, Sensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,14 @@ class MouthSettings:
     door: Door | None = None
     doors: tuple[str, ...] = ()
     fetched: Path = Path("/nonexistent")
+    gateway: GatewayBroker | None = None
+    sensors: dict[str, tuple[Sensor, Decoder]] = field(default_factory=dict)
 
 
 def settings_of(start: MouthStart) -> MouthSettings:
     """Return what ``start`` says."""
     fleet = start.fleet
+    gateway = start.gateway
     return MouthSettings(
         agent=start.agent,
         box=start.box,
@@ -46,4 +52,8 @@ def settings_of(start: MouthStart) -> MouthSettings:
         door=None if fleet is None else Door(fleet.scheme, fleet.host, fleet.port),
         doors=() if fleet is None else fleet.addresses,
         fetched=Path("/nonexistent" if fleet is None else fleet.fetched),
+        gateway=None
+        if gateway is None
+        else GatewayBroker(gateway.address, gateway.port, gateway.user, gateway.password),
+        sensors={} if gateway is None else sensors_by_address(gateway.sensors, gateway.decoders),
     )

@@ -11,16 +11,20 @@ from veilleur_contracts.messages import (
     CrossingWindow,
     FetchAlarm,
     Gap,
+    LightLevel,
+    NoiseLevel,
     ObjectWindow,
     OccupancyWindow,
     Reported,
     RoadState,
     RollUp,
+    SensorHealth,
     SpeedWindow,
     StayWindow,
     StreetEvent,
     Validation,
     ViewAlarm,
+    WaterLevel,
 )
 
 OfContext = (
@@ -35,6 +39,9 @@ OfContext = (
     | Validation
 )
 """What refers to a Context by number, and cannot be read without it."""
+
+OfSensor = WaterLevel | NoiseLevel | LightLevel
+"""What a sensor measured: it names its commune itself."""
 
 TAG_OF: Final[dict[type[AnyRecord], int]] = {kind: kind.__struct_config__.tag for kind in get_args(AnyRecord)}
 """The tag of each kind, as on the wire."""
@@ -57,5 +64,9 @@ NAME_OF: Final[dict[type[AnyRecord], str]] = {
     Reported: "reported",
     FetchAlarm: "fetch",
     ClipsHeld: "clips",
+    WaterLevel: "water",
+    NoiseLevel: "noise",
+    LightLevel: "light",
+    SensorHealth: "sensor",
 }
 """The last part of a topic of ``out/``."""

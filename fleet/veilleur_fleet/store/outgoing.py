@@ -12,7 +12,7 @@ from veilleur_contracts.ids import SHARDS
 from veilleur_contracts.messages import AnyRecord, Context, Published, class_of_stream
 from veilleur_contracts.topics import out_technical_topic, out_topic
 from veilleur_fleet.store.cameras import as_context
-from veilleur_fleet.store.kinds import NAME_OF, OfContext
+from veilleur_fleet.store.kinds import NAME_OF, OfContext, OfSensor
 from veilleur_fleet.store.tables import boxes, contexts, records, shards
 from veilleur_fleet.store.work import POSITION_BITS
 
@@ -70,6 +70,8 @@ class Outgoings:
     def topic_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]], record: AnyRecord) -> str:
         """Return where consumers find ``record``, which stands in ``row``."""
         kind, context = NAME_OF[type(record)], self.context_of(connection, row.box_no, record)
+        if isinstance(record, OfSensor):
+            return out_topic(row.controller, class_of_stream(row.stream), record.insee, record.sensor, kind)
         if context is None:
             return out_technical_topic(row.controller, row.box, kind)
         return out_topic(row.controller, class_of_stream(row.stream), context.insee, context.camera, kind)

@@ -188,3 +188,46 @@ def test_the_environment_is_read_and_the_command_line_wins(monkeypatch) -> None:
     assert settings.policy == "bench"
     assert settings_of(policy="strictest").policy == "strictest"
     assert "geheim" not in repr(settings)
+
+
+SENSOR = """
+[[decoder]]
+id = "luxmeter"
+measures = "light"
+f_port = 1
+length = 2
+field = [{ name = "lux", at = 0, length = 2, least = 0, most = 65535 }]
+[[sensor]]
+id = "jardins"
+dev_eui = "a84041ffff000002"
+insee = "30189"
+decoder = "luxmeter"
+"""
+
+
+@pytest.mark.parametrize(
+    ("gateway", "sentence"),
+    [
+        pytest.param(None, "VEILLEUR_GATEWAY", id="nowhere"),
+        pytest.param("mqtt://gateway.local:1884", "write its address", id="a-name"),
+        pytest.param("http://127.0.0.1", "VEILLEUR_GATEWAY is not an address", id="no-broker"),
+    ],
+)
+def test_sensors_without_a_gateway_that_can_be_reached_are_refused(gateway, sentence) -> None:
+    site = parse_site(f"{SITE_HEAD}{SENSOR}".encode(), "site.toml")
+    with pytest.raises(RejectedError, match=sentence):
+        gateway_of(site, AgentSettings(gateway=gateway))
+
+
+def test_the_mouth_is_given_the_gateway_of_a_site_with_sensors_and_may_reach_it() -> None:
+    site = parse_site(f"{SITE_HEAD}{SENSOR}".encode(), "site.toml")
+    found = gateway_of(site, AgentSettings(gateway="mqtt://v:geheim@127.0.0.1:1884"))
+    assert found is not None
+    assert (found.address, found.port, found.sensors) == ("127.0.0.1", 1884, site.sensor)
+    assert "geheim" not in repr(found)
+    assert gateway_of(parse_site(SITE_HEAD.encode(), "site.toml"), AgentSettings()) is None
+
+
+SITE_HEAD = (
+    '[site]\nbox = "b"\ncontroller = "ville"\n[[camera]]\nid = "gare"\ninsee = "30189"\nsource = "/dev/video0"\n'
+)

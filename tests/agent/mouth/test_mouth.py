@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import paho.mqtt.publish
 import pytest
 
 from box_builders import a_context, a_health, a_window
 from fleet_double import Ledger, fleet_at
+from sensor_builders import DECODERS, SENSORS, topic_of, uplink
 from veilleur_agent.budget import Budget
 from veilleur_agent.control import (
     Beat,
@@ -23,6 +26,7 @@ from veilleur_agent.control import (
     ControlEnd,
     Ended,
     FromChild,
+    GatewayStart,
     LinkCut,
     LinkReopened,
     MouthStart,
@@ -39,7 +43,7 @@ from veilleur_agent.keeper import ENVIRONMENT, module_program
 from veilleur_agent.link import Allowances, CutReason, EyeEnd, link_pair
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import context_number_of
-from veilleur_contracts.messages import Birth, Context, MessageClass, class_of_stream
+from veilleur_contracts.messages import Birth, Context, MessageClass, SensorHealth, WaterLevel, class_of_stream
 from veilleur_simulator.broker import Broker, broker_in
 
 pytestmark = pytest.mark.journey
@@ -67,7 +71,14 @@ class Eye:
 class Mouth:
     """A real mouth process, and box's end of its control pair."""
 
-    def __init__(self, folder: Path, port: int, link: socket.socket, burst_bytes: int = 10_000_000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        link: socket.socket,
+        burst_bytes: int = 10_000_000,
+        gateway: GatewayStart | None = None,
+    ) -> None:
         (folder / "mouth").mkdir(exist_ok=True)
         ours, theirs = control_pair()
         self.log = folder / "mouth.log"
@@ -102,6 +113,7 @@ class Mouth:
                 outbox_bytes_max=10_000_000,
                 outbox_age_max_s=86_400,
                 reach=Reach((port,), (), (), (), allow_unconfined=True),
+                gateway=gateway,
             )
         )
 
@@ -146,7 +158,7 @@ def link() -> Iterator[tuple[socket.socket, socket.socket]]:
 def start(tmp_path, link) -> Iterator[Callable[..., Mouth]]:
     mouths: list[Mouth] = []
 
-    def start_one(port: int, **more: int) -> Mouth:
+    def start_one(port: int, **more: Any) -> Mouth:
         mouths.append(Mouth(tmp_path, port, link[1], **more))
         return mouths[-1]
 
@@ -222,6 +234,16 @@ async def test_an_eye_beyond_its_budget_is_cut_off(broker, link, start) -> None:
     eye.say(2000)
     await until(lambda: mouth.has_said(LinkCut), eye.end.pump)
     assert LinkCut(CutReason.BUDGET) in mouth.heard
+
+
+async def test_what_a_sensor_says_by_radio_reaches_the_fleet(broker, start) -> None:
+    ledger, gateway = Ledger(), GatewayStart(broker.host, broker.port, None, None, SENSORS, DECODERS)
+    async with fleet_at(broker.host, broker.port, ledger):
+        mouth = start(broker.port, gateway=gateway)
+        await until(lambda: b"gateway.connected" in mouth.log.read_bytes())
+        said = {"hostname": broker.host, "port": broker.port, "qos": 1}
+        await asyncio.to_thread(paho.mqtt.publish.single, topic_of(), uplink(), **said)
+        await until(lambda: {type(one) for one in ledger.records.values()} == {Birth, WaterLevel, SensorHealth})
 
 
 async def test_a_damaged_outbox_is_set_aside_and_the_work_goes_on(broker, link, start, tmp_path) -> None:
