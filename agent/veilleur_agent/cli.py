@@ -24,6 +24,7 @@ from veilleur_agent.clips_cli import clips_app
 from veilleur_agent.enrolment import check_images, offers_of, pinned_root, profile_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.events import Tell
+from veilleur_agent.firewall import firewall
 from veilleur_agent.link import others_budget
 from veilleur_agent.offers import put_offer, read_document
 from veilleur_agent.preflight import PROFILES, Plan, check_site_runs, plan_of
@@ -219,6 +220,9 @@ app.command(
     epilog="Examples:  veilleur-agent validate street.mp4 --truth tally.toml --site site.toml --camera gare   ·   "
     "veilleur-agent validate tests/footage/vtest.toml --json"
 )(validate)
+
+
+app.command(epilog="Example:  veilleur-agent firewall --site site.toml >veilleur.nft && nft -f veilleur.nft")(firewall)
 
 
 @app.command(epilog="Example:  veilleur-agent check --site site.toml --policy strictest")

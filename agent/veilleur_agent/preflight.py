@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -97,12 +98,7 @@ class Plan:
 
     def hosts(self) -> dict[str, tuple[str, int]]:
         """Return, for each camera on a network, the name and port it is reached at."""
-        found = {}
-        for camera in self.site.camera:
-            if "://" in camera.source:
-                url = urlsplit(camera.source)
-                found[camera.id] = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
-        return found
+        return hosts_of(self.site.camera)
 
     def eye_reach(self) -> Reach:
         """Return what the eye may touch; it never grows while the eye runs, so a camera on a new port restarts it."""
@@ -272,6 +268,16 @@ def check_site_runs(
     if settings.secrets is not None:
         check_private(settings.secrets, "the file of secrets")
     return budgets
+
+
+def hosts_of(cameras: Sequence[Camera]) -> dict[str, tuple[str, int]]:
+    """Return, for each camera on a network, the name and port it is reached at."""
+    found = {}
+    for camera in cameras:
+        if "://" in camera.source:
+            url = urlsplit(camera.source)
+            found[camera.id] = (url.hostname or "", url.port or DEFAULT_PORTS[url.scheme])
+    return found
 
 
 def check_private(path: Path, what: str) -> None:

@@ -1,5 +1,6 @@
 """What a city copies to its machines is linted, read by the program it is for, and says what the code says."""
 
+import configparser
 import re
 import subprocess
 import sys
@@ -64,3 +65,29 @@ def test_broker_and_fleet_share_the_folder_of_lists_and_nothing_is_left_open() -
     assert services["broker"]["user"] == f"{uid[1]}:{uid[1]}"
     assert services["agent"]["environment"]["VEILLEUR_BROKER"].startswith("mqtts://")
     assert "allow_anonymous true" not in (CONFIG / "broker" / "mosquitto.conf").read_text(encoding="utf-8")
+
+
+def unit_of(name: str) -> configparser.ConfigParser:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's names keep their capitals
+    unit.read_string((CONFIG / "hardening" / name).read_text(encoding="utf-8"))
+    return unit
+
+
+def test_the_agent_never_starts_without_its_firewall() -> None:
+    agent, firewall = unit_of("veilleur-agent.service"), unit_of("veilleur-firewall.service")
+    assert "veilleur-firewall.service" in agent["Unit"]["Requires"]
+    assert "veilleur-firewall.service" in agent["Unit"]["After"]
+    assert not any(name.startswith("Condition") for name in firewall["Unit"]), "a skipped unit counts as started"
+    assert agent["Service"]["LimitCORE"] == "0"
+
+
+def test_the_kernel_of_a_box_keeps_no_memory_on_disk() -> None:
+    lines = (CONFIG / "hardening" / "99-veilleur.conf").read_text(encoding="utf-8").splitlines()
+    settings = dict(line.split(" = ") for line in lines if line and not line.startswith("#"))
+    assert settings["fs.suid_dumpable"] == "0"
+    assert settings["kernel.core_pattern"] == "|/bin/false"
+    known = [Path("/proc/sys", *name.split(".")) for name in settings]
+    assert sum(path.exists() for path in known) >= len(known) - 2, (
+        "names this kernel has, but for what it was built without"
+    )

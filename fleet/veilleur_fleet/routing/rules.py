@@ -52,6 +52,9 @@ class Purpose(StrEnum):
     PARKING = "parking"
     CLEANLINESS = "cleanliness"
     ROAD_SAFETY = "road-safety"
+    FLOOD = "flood"
+    NOISE = "noise"
+    LIGHTING = "lighting"
     UPKEEP = "upkeep"
 
 
@@ -233,7 +236,8 @@ TEMPLATE: Final = """\
 # classes      T health, S statistics, A state of roads (needs the DPO's visa), E events (needs an authorisation)
 # purposes     mobility   crossings, occupancy, speeds        traffic      state of roads
 #              parking    stays, standing vehicles            cleanliness  objects in the street
-#              road-safety  vehicles going the wrong way      upkeep       health of boxes and cameras
+#              road-safety  vehicles going the wrong way      upkeep       health of boxes, cameras and sensors
+#              flood      levels of water                     noise, lighting   levels of noise and light
 # controllers, communes   left out: all
 # grounds      for class E: references of authorisations in the policy, which must cover event, camera and day
 
@@ -250,7 +254,7 @@ purposes = ["upkeep"]
 [[route]]
 service = "crisis-room"
 classes = ["S", "A"]
-purposes = ["mobility", "traffic"]
+purposes = ["mobility", "traffic", "flood"]
 
 [[route]]
 service = "citizen-reports"
@@ -259,8 +263,8 @@ purposes = ["cleanliness"]
 
 [[route]]
 service = "flood-risk"
-classes = ["A"]
-purposes = ["traffic"]
+classes = ["S", "A"]
+purposes = ["flood", "traffic"]
 
 [[route]]
 service = "municipal-police"

@@ -11,17 +11,21 @@ from veilleur_contracts.messages import (
     CrossingWindow,
     FetchAlarm,
     Gap,
+    LightLevel,
     MessageClass,
+    NoiseLevel,
     ObjectWindow,
     OccupancyWindow,
     Reported,
     RoadState,
     RollUp,
+    SensorHealth,
     SpeedWindow,
     StayWindow,
     StreetEvent,
     Validation,
     ViewAlarm,
+    WaterLevel,
 )
 from veilleur_contracts.messages import EventKind as WireEvent
 from veilleur_contracts.policy import EventKind
@@ -44,6 +48,11 @@ PURPOSE_OF: Final[dict[type[AnyRecord], Purpose]] = {
     Reported: Purpose.UPKEEP,
     ClipsHeld: Purpose.UPKEEP,
     ViewAlarm: Purpose.UPKEEP,
+    ClipsHeld: Purpose.UPKEEP,
+    SensorHealth: Purpose.UPKEEP,
+    WaterLevel: Purpose.FLOOD,
+    NoiseLevel: Purpose.NOISE,
+    LightLevel: Purpose.LIGHTING,
 }
 """What a record is told for; one that is not here, and is no event, is routed to nobody."""
 
@@ -70,6 +79,8 @@ def subject_of(kind: MessageClass, controller: str, record: AnyRecord, context: 
         context: What it refers to; None: it is a whole box's.
     """
     insee, camera = (None, None) if context is None else (context.insee, context.camera)
+    if isinstance(record, WaterLevel | NoiseLevel | LightLevel):
+        insee = record.insee
     if isinstance(record, StreetEvent):
         event = EVENT_OF[WireEvent(record.kind)]
         return Subject(kind, controller, PURPOSE_OF_EVENT[event], record.at_s, insee, camera, event)

@@ -35,6 +35,9 @@ PURPOSES: Final = {
     Purpose.PARKING: N_("parking"),
     Purpose.CLEANLINESS: N_("cleanliness"),
     Purpose.ROAD_SAFETY: N_("road safety"),
+    Purpose.FLOOD: N_("levels of water"),
+    Purpose.NOISE: N_("levels of noise"),
+    Purpose.LIGHTING: N_("levels of light"),
     Purpose.UPKEEP: N_("upkeep"),
 }
 EVENTS: Final = {

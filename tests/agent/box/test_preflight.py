@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from veilleur_agent.preflight import Plan, StartRefusedError, lock_state, plan_of
+from veilleur_agent.preflight import Plan, StartRefusedError, gateway_of, lock_state, plan_of
 from veilleur_agent.settings import SettingsRejectedError, broker_of, settings_of
 from veilleur_contracts.errors import RejectedError
+from veilleur_contracts.site import parse_site
 
 
 class Desk:
@@ -216,16 +217,16 @@ decoder = "luxmeter"
 def test_sensors_without_a_gateway_that_can_be_reached_are_refused(gateway, sentence) -> None:
     site = parse_site(f"{SITE_HEAD}{SENSOR}".encode(), "site.toml")
     with pytest.raises(RejectedError, match=sentence):
-        gateway_of(site, AgentSettings(gateway=gateway))
+        gateway_of(site, settings_of(gateway=gateway))
 
 
 def test_the_mouth_is_given_the_gateway_of_a_site_with_sensors_and_may_reach_it() -> None:
     site = parse_site(f"{SITE_HEAD}{SENSOR}".encode(), "site.toml")
-    found = gateway_of(site, AgentSettings(gateway="mqtt://v:geheim@127.0.0.1:1884"))
+    found = gateway_of(site, settings_of(gateway="mqtt://v:geheim@127.0.0.1:1884"))
     assert found is not None
     assert (found.address, found.port, found.sensors) == ("127.0.0.1", 1884, site.sensor)
     assert "geheim" not in repr(found)
-    assert gateway_of(parse_site(SITE_HEAD.encode(), "site.toml"), AgentSettings()) is None
+    assert gateway_of(parse_site(SITE_HEAD.encode(), "site.toml"), settings_of()) is None
 
 
 SITE_HEAD = (
