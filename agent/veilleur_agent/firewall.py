@@ -115,8 +115,8 @@ def firewall(
     speaks_to: list[BrokerAddress | DoorAddress] = [broker_of(settings.broker.get_secret_value())]
     if settings.gateway is not None:
         speaks_to.append(broker_of(settings.gateway.get_secret_value(), "VEILLEUR_GATEWAY"))
-    if settings.fleet is not None:
-        speaks_to.append(door_of(settings.fleet))
+    door = door_of(settings.fleet)
+    speaks_to += [] if door is None else [door]
     fleet = asyncio.run(look_up((one.host, one.port) for one in speaks_to))
     rules = (Reachable("eye", settings.eye_uid, cameras), Reachable("mouth", settings.mouth_uid, fleet))
     sys.stdout.write(ruleset_of(rules))

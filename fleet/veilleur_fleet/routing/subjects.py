@@ -48,7 +48,6 @@ PURPOSE_OF: Final[dict[type[AnyRecord], Purpose]] = {
     Reported: Purpose.UPKEEP,
     ClipsHeld: Purpose.UPKEEP,
     ViewAlarm: Purpose.UPKEEP,
-    ClipsHeld: Purpose.UPKEEP,
     SensorHealth: Purpose.UPKEEP,
     WaterLevel: Purpose.FLOOD,
     NoiseLevel: Purpose.NOISE,
