@@ -13,6 +13,7 @@ from veilleur_fleet.access.accounts import Accounts
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.passwords import Costs
 from veilleur_fleet.access.porter import Entrance
+from veilleur_fleet.notices.board import Board
 from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.store.database import Database
 from veilleur_fleet.store.work import Delivery
@@ -43,7 +44,7 @@ class HandClock:
 def entrance_of(database: Database, clock: HandClock, access: Access = Access.AUTO) -> Entrance:
     """Return an entrance whose passwords cost little to try."""
     engines = (database.readers, database.desk, clock)
-    return Entrance(Accounts(*engines, Costs(4, 8, 1)), RoutingTable(*engines), access)
+    return Entrance(Accounts(*engines, Costs(4, 8, 1)), RoutingTable(*engines), Board(*engines), access)
 
 
 def context(

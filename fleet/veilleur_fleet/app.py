@@ -29,6 +29,7 @@ from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError
 from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.keys import fleet_key_of
 from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.notices.board import Board
 from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.serving import Server, listen, url_of
@@ -97,7 +98,7 @@ class Fleet:
         )
         self._door = door_for(identity, database.readers, broker_for_boxes(settings), clock)
         engines = (database.readers, database.desk, clock)
-        entrance = Entrance(Accounts(*engines), RoutingTable(*engines), settings.access)
+        entrance = Entrance(Accounts(*engines), RoutingTable(*engines), Board(*engines), settings.access)
         health = health_of(database.readers, standing)
         self._app = web_app(painter, database.readers, metrics, health, entrance)
 

@@ -16,6 +16,7 @@ from veilleur_fleet.access.command import account_app, actions_app, token_app
 from veilleur_fleet.audit import audit_app
 from veilleur_fleet.backup import BACKUP_EXAMPLES, RESTORE_EXAMPLES, backup, restored
 from veilleur_fleet.feeds.command import export_app, push_app
+from veilleur_fleet.notices.command import notice_app
 from veilleur_fleet.pki.command import broker_app, pki_app
 from veilleur_fleet.policy import policy_app
 from veilleur_fleet.quarantine import quarantine_app
@@ -44,6 +45,7 @@ cli.add_typer(account_app, name="account")
 cli.add_typer(token_app, name="token")
 cli.add_typer(actions_app, name="actions")
 cli.add_typer(route_app, name="route")
+cli.add_typer(notice_app, name="notice")
 cli.add_typer(policy_app, name="policy")
 cli.add_typer(audit_app, name="audit")
 cli.add_typer(quarantine_app, name="quarantine")

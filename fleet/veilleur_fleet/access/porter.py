@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from veilleur_fleet.access.accounts import SECRET_CHARACTERS_MAX, SESSION_MS, Accounts
 from veilleur_fleet.access.capacity import PASSER_BY, STAFF, Access, Caller, Role
+from veilleur_fleet.notices.board import Board
 from veilleur_fleet.routing.table import RoutingTable
 
 SESSION_COOKIE: Final = "veilleur-session"
@@ -70,11 +71,13 @@ class Entrance:
     Attributes:
         accounts: Whom it knows.
         routing: Which service is told what.
+        board: What operators confirmed.
         access: When it asks.
     """
 
     accounts: Accounts
     routing: RoutingTable
+    board: Board
     access: Access = Access.AUTO
 
 

@@ -14,6 +14,7 @@ from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.errors import RejectedError, TransientError
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.feeds import etalab as files
+from veilleur_fleet.feeds.cifs import incidents
 from veilleur_fleet.feeds.context_broker import ContextBroker
 from veilleur_fleet.feeds.datex import publication
 from veilleur_fleet.feeds.ngsi import entities_at, slots_of
@@ -21,6 +22,7 @@ from veilleur_fleet.feeds.places import Places, read_places
 from veilleur_fleet.feeds.reading import open_readers
 from veilleur_fleet.feeds.series import STEPS, Period, channels_of
 from veilleur_fleet.feeds.slots import DAY_S
+from veilleur_fleet.notices.board import Board
 from veilleur_fleet.where import Data, where_of
 
 _TIME_CHARACTERS_MAX: Final = 40
@@ -115,6 +117,27 @@ def datex(
                     (one, list(channels_of(connection, one.controller, one.camera, period))) for one in published.place
                 ]
             text = msgspec.json.encode(publication(published.publisher, found, now_s))
+            beside = out.with_name(f".{out.name}.part")
+            beside.write_bytes(text)
+            beside.replace(out)
+        except OSError as error:
+            _fail(f"cannot write {out}: {error.strerror}; give a file that can be written with --out")
+        finally:
+            engine.dispose()
+    typer.echo(f"{out}: {len(text)} bytes")
+
+
+@export_app.command()
+def cifs(
+    *,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="File to write; replaced when it is whole.")],
+) -> None:
+    """Write Waze's CIFS feed in JSON: what operators confirmed (`veilleur-fleet notice`), and nothing else."""
+    with _told():
+        engine = open_readers(where_of(data))
+        try:
+            text = msgspec.json.encode(incidents(Board(engine, engine, SystemClock()).standing()))
             beside = out.with_name(f".{out.name}.part")
             beside.write_bytes(text)
             beside.replace(out)

@@ -16,7 +16,7 @@ from veilleur_fleet.access.porter import Entrance, Porter, ask_who
 from veilleur_fleet.errors import AccessRejectedError, QueryRejectedError
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store.past import Past
-from veilleur_fleet.web import api, login, pages, records, services, stream
+from veilleur_fleet.web import api, login, notices, pages, records, services, stream
 from veilleur_fleet.web.answers import Fault, Health
 from veilleur_fleet.web.described import DescribedApi
 from veilleur_fleet.web.guard import Guard
@@ -49,6 +49,7 @@ def web_app(
     app.include_router(records.routes(past, reach))
     app.include_router(stream.routes(stream.Followers(past, painter.live, painter.clock), reach))
     app.include_router(services.routes(painter, entrance.routing))
+    app.include_router(notices.routes(painter, entrance.board))
     app.include_router(pages.routes(painter, app))
     app.include_router(login.routes(painter, login.Login(entrance.accounts, painter.clock)))
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))
