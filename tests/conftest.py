@@ -13,6 +13,8 @@ TESTS = Path(__file__).parent
 WITH_PROCESSES = (
     "agent/box",
     "agent/confine",
+    "agent/eye/test_stills.py",
+    "agent/eye/test_upkeep.py",
     "agent/mouth",
     "fleet/test_ingest.py",
     "fleet/test_program.py",

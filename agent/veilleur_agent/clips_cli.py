@@ -120,7 +120,7 @@ def freeze_clips(
     person: Annotated[list[str], typer.Option("--person", help="Who puts it down; twice, with two names.")],
     state: StateOption = None,
 ) -> None:
-    """Keep one day of a camera for justice beyond its time: an order, two persons and a last day. Nothing is added."""
+    """Keep one whole day (UTC) of a camera for justice beyond its time: an order, two persons and a last day."""
     folder = _box_in(state)
     if len(person) != PERSONS:
         raise FreezeRejectedError("a freeze is put down by two persons: give --person twice")

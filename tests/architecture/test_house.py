@@ -94,6 +94,20 @@ def test_on_a_box_only_clips_encodes_a_picture() -> None:
     assert offenders == set()
 
 
+def test_only_the_upkeep_of_the_eye_puts_a_picture_into_the_store_and_it_encodes_it_itself() -> None:
+    """What is sealed can therefore only have been a ``RedactedFrame``."""
+    makers = {name for name, tree in TREES.items() for called, _ in calls_of(tree) if called == "still_of"}
+    assert makers == {"agent/veilleur_agent/eye/upkeep.py"}
+    puts = [
+        (name, ast.unparse(call.args[2]))
+        for name, tree in TREES.items()
+        if name.startswith("agent/")
+        for called, call in calls_of(tree)
+        if called.endswith("store.add")
+    ]
+    assert puts == [("agent/veilleur_agent/eye/upkeep.py", "still_of(shown)")]
+
+
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
