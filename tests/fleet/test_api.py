@@ -272,7 +272,7 @@ async def test_the_description_of_the_interface_needs_no_other_server(ask_fleet)
     described = (await ask_fleet("/v1/openapi.json")).json()
     assert set(described["paths"]) == {
         *("/v1/counts", "/v1/totals", "/v1/streams", "/v1/records", "/v1/stream"),
-        *("/v1/feeds/cifs", "/healthz", "/metrics"),
+        *("/v1/feeds/cifs", "/v1/schemas", "/healthz", "/metrics"),
     }
     page = (await ask_fleet("/docs?lang=en")).text
     assert "GET /v1/counts" in page

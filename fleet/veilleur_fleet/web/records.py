@@ -14,6 +14,7 @@ from veilleur_contracts.messages import MessageClass
 from veilleur_fleet.access.capacity import EVERYONE
 from veilleur_fleet.access.porter import require
 from veilleur_fleet.errors import QueryRejectedError
+from veilleur_fleet.feeds.schemas import told_schemas
 from veilleur_fleet.store.past import LIMIT_MAX, Past, Stretch, Told, Wanted
 from veilleur_fleet.web.answers import Answer, Fault
 from veilleur_fleet.web.reach import Reach, service_of
@@ -115,5 +116,10 @@ def routes(past: Past, reach: Reach) -> APIRouter:
         """Every record of one shard after a cursor, as on MQTT: for whoever missed some."""
         passes = reach.passes(service_of(request))
         return ToldRecords.of(shard, past.after(Wanted(shard, after, kind, controller), limit, passes))
+
+    @router.get("/v1/schemas", dependencies=[Depends(require(*EVERYONE))])
+    def schemas() -> dict[str, dict[str, Any]]:
+        """The JSON Schema of `record` for each `kind`, as this release tells it."""
+        return told_schemas()
 
     return router
