@@ -1,42 +1,53 @@
 """Measure what the fleet stores: messages a second, durable, and how that stands to inserting the same rows raw.
 
 messages ──judge, filter, commit──▶ store          (ours; publication of out/ apart)
-the same rows ──executemany, commit──▶ same tables (the ceiling, in turns with ours, same run, same disk)
+the same rows ──raw insert, commit──▶ same tables  (the ceiling, in turns with ours, same run, same disk)
 
-python benchmarks/ingest.py [--messages N] [--batch N] [--rounds N] [--json]
+python benchmarks/ingest.py [--messages N] [--batch N] [--database sqlite|postgresql|both] [--json]
+
+The raw insert is the fastest that each driver has: executemany for SQLite, COPY for PostgreSQL, into the same tables
+with the same keys. PostgreSQL is a server of our own, with fsync on.
 """
 
 import argparse
+import contextlib
 import json
 import random
-import sqlite3
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import psycopg
 
 from veilleur_contracts import messages as m
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import context_number_of, decode_batch, encode
 from veilleur_contracts.topics import Up, read_up_topic, up_topic
 from veilleur_fleet.ingest import BYTES_PER_COMMIT, MESSAGES_PER_COMMIT
+from veilleur_fleet.store import postgresql
 from veilleur_fleet.store.cameras import WINDOW_COLUMNS
-from veilleur_fleet.store.database import open_database
+from veilleur_fleet.store.connection import Connection, SqliteConnection
+from veilleur_fleet.store.database import Database, Where, open_database
+from veilleur_fleet.store.keeping import month_of
 from veilleur_fleet.store.ledger import Ledger
+from veilleur_fleet.store.partitions import Partitions
 from veilleur_fleet.store.work import RECORD_COLUMNS, Delivery
+from veilleur_simulator.postgresql import postgresql_server, programs_folder
 
 RATE_BAR: Final = 50_000
 RATIO_BAR: Final = 0.7
 BOXES: Final = 200
+STARTED_MS: Final = 1_790_000_000_001
+COLUMNS: Final = {"records": RECORD_COLUMNS, "crossing_windows": WINDOW_COLUMNS}
 RAW: Final = {
     table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - our own
-    for table, columns in (("records", RECORD_COLUMNS), ("crossing_windows", WINDOW_COLUMNS))
+    for table, columns in COLUMNS.items()
 }
 _RECORDS_OF: Final = (
     f"SELECT {', '.join(RECORD_COLUMNS)} FROM records JOIN boxes USING (box_no)"  # noqa: S608 - names from our own modules
@@ -59,7 +70,7 @@ class Pair:
 def city(messages: int, batch: int, seed: int) -> Iterator[Delivery]:
     """Yield what ``BOXES`` boxes say: a Context each, then windows of six labels, a batch of each box in turn."""
     rng = random.Random(seed)
-    started_ms = 1_790_000_000_000 + seed
+    started_ms = STARTED_MS + seed
     stream = m.stream_of(m.MessageClass.STATISTICS, started_ms)
     contexts = [
         m.Context(f"camera-{n:04d}", "30189", "0" * 16, "1" * 16, "2" * 16, tuple(range(6)), ("kerb", "lane"), ())
@@ -96,18 +107,18 @@ def commits_of(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
     return commits
 
 
-def measure(folder: Path, messages: int, batch: int) -> list[Pair]:
+def measure(places: Callable[[str], Where], messages: int, batch: int) -> list[Pair]:
     """Store a city commit by commit, each in turn through the ledger and as rows, into databases of their own."""
     deliveries = list(city(messages, batch, seed=1))
     contexts, commits = deliveries[:BOXES], commits_of(deliveries[BOXES:])
-    with open_database(folder / "rehearsal", SystemClock()) as rehearsal:
+    with opened(places("rehearsal")) as rehearsal:
         ledger = Ledger(rehearsal.writer)
         for commit in (contexts, *commits):
             ledger.store(commit)
         turns = list(turns_of(rehearsal.writer, commits))
     pairs = []
-    with open_database(folder / "ours", SystemClock()) as ours, open_database(folder / "raw", SystemClock()) as raw:
-        ledger, cursor = Ledger(ours.writer), raw.writer.cursor()
+    with opened(places("ours")) as ours, opened(places("raw")) as raw:
+        ledger = Ledger(ours.writer)
         ledger.store(contexts)
         for number, (commit, turn) in enumerate(zip(commits, turns, strict=True)):
             first = number % 2  # neither goes always first
@@ -115,7 +126,7 @@ def measure(folder: Path, messages: int, batch: int) -> list[Pair]:
             for one in (first, 1 - first):
                 began_s = time.perf_counter()
                 if one:
-                    insert(cursor, turn)
+                    insert(raw.writer, turn)
                 else:
                     ledger.store(commit)
                 took[one] = time.perf_counter() - began_s
@@ -124,16 +135,28 @@ def measure(folder: Path, messages: int, batch: int) -> list[Pair]:
     return pairs
 
 
-def insert(cursor: sqlite3.Cursor, turn: Turn) -> None:
-    """Insert the rows of one commit in one transaction, as plainly as the driver can."""
-    records, windows = turn
-    cursor.execute("BEGIN IMMEDIATE")
-    cursor.executemany(RAW["records"], records)
-    cursor.executemany(RAW["crossing_windows"], windows)
-    cursor.execute("COMMIT")
+@contextlib.contextmanager
+def opened(where: Where) -> Iterator[Database]:
+    """Open a database whose month is there, as it is for a fleet that has run for an hour."""
+    with open_database(where, SystemClock()) as database:
+        if database.address is not None:
+            with postgresql.connect(database.address) as session:
+                Partitions(session).make([month_of(STARTED_MS)])
+        yield database
 
 
-def check_same(ours: sqlite3.Connection, raw: sqlite3.Connection, messages: int) -> None:
+def insert(connection: Connection, turn: Turn) -> None:
+    """Insert the rows of one commit in one transaction, as plainly and fast as the driver can."""
+    connection.begin()
+    for (table, columns), rows in zip(COLUMNS.items(), turn, strict=True):
+        if isinstance(connection, SqliteConnection):
+            connection.executemany(RAW[table], rows)
+        else:
+            connection.insert(table, columns, rows)  # COPY, row by row as psycopg does it
+    connection.commit()
+
+
+def check_same(ours: Connection, raw: Connection, messages: int) -> None:
     """See that both hold the same windows, and all of them.
 
     Raises:
@@ -146,15 +169,17 @@ def check_same(ours: sqlite3.Connection, raw: sqlite3.Connection, messages: int)
         raise AssertionError(message)
 
 
-def turns_of(connection: sqlite3.Connection, commits: Sequence[Sequence[Delivery]]) -> Iterator[Turn]:
+def turns_of(connection: Connection, commits: Sequence[Sequence[Delivery]]) -> Iterator[Turn]:
     """Yield the rows that each of ``commits`` became, in the order in which they came."""
     columns = ", ".join(f"crossing_windows.{name}" for name in WINDOW_COLUMNS)
-    windows = {row[_POSITION]: row for row in connection.execute(f"SELECT {columns} FROM crossing_windows")}  # noqa: S608 - our own names
+    windows = {row[_POSITION]: row for row in connection.execute(f"SELECT {columns} FROM crossing_windows").fetchall()}  # noqa: S608 - our own names
     for commit in commits:
         records = list[tuple[object, ...]]()
         for delivery in commit:
             batch, box = decode_batch(delivery.payload), read_up_topic(delivery.topic).box
-            records += connection.execute(_RECORDS_OF, (box, batch.stream, batch.first_seq, len(batch.records)))
+            records += connection.execute(
+                _RECORDS_OF, (box, batch.stream, batch.first_seq, len(batch.records))
+            ).fetchall()
         yield records, [windows[row[0]] for row in records]
 
 
@@ -163,24 +188,53 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--messages", type=int, default=400_000, help="windows to store")
     parser.add_argument("--batch", type=int, default=50, help="windows in each message of the broker")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), help="both, if PostgreSQL is installed")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="veilleur-ingest-") as folder:
-        pairs = measure(Path(folder), asked.messages, asked.batch)
+    fine = True
+    engines = {"sqlite": ("sqlite",), "postgresql": ("postgresql",)}.get(asked.database, ("sqlite", "postgresql"))
+    for engine in engines:
+        if engine == "postgresql" and asked.database is None and programs_folder() is None:
+            print("postgresql: not installed, not measured")
+            continue
+        with placing(engine) as places:
+            fine &= report(engine, measure(places, asked.messages, asked.batch), as_json=asked.json)
+    return 0 if fine else 1
+
+
+@contextlib.contextmanager
+def placing(engine: str) -> Iterator[Callable[[str], Where]]:
+    """Give places for databases of that kind, on disks that are waited for."""
+    if engine == "sqlite":
+        with tempfile.TemporaryDirectory(prefix="veilleur-ingest-") as folder:
+            yield lambda name: Path(folder) / name
+        return
+    with postgresql_server(durable=True) as server, psycopg.connect(server.url(), autocommit=True) as session:
+
+        def place(name: str) -> Where:
+            session.execute(f"CREATE DATABASE {name}".encode())
+            return postgresql.PostgresAddress.parse(server.url(name))
+
+        yield place
+
+
+def report(engine: str, pairs: Sequence[Pair], *, as_json: bool) -> bool:
+    """Print what it came to, and tell whether both bars are met."""
     rate = statistics.median(one.messages / one.ours_s for one in pairs)
     raw_rate = statistics.median(one.messages / one.raw_s for one in pairs)
     ratio = statistics.median(one.raw_s / one.ours_s for one in pairs)
     fine = rate >= RATE_BAR and ratio >= RATIO_BAR
-    if asked.json:
+    if as_json:
         found = {"rate": rate, "raw_rate": raw_rate, "ratio": ratio, "commits": len(pairs), "ok": fine}
-        print(json.dumps(found))
-    else:
-        print(f"{len(pairs)} commits of {pairs[0].messages:,} messages; raw insert of the same rows {raw_rate:,.0f}/s")
-        print(
-            f"{rate:,.0f} messages/s durable (bar {RATE_BAR:,}), {ratio:.2f} of the raw insert (bar {RATIO_BAR}): "
-            f"{'ok' if fine else 'MISSED'}"
-        )
-    return 0 if fine else 1
+        print(json.dumps({"database": engine, **found}))
+        return fine
+    commits = f"{len(pairs)} commits of {pairs[0].messages:,} messages"
+    print(f"{engine}: {commits}; raw insert of the same rows {raw_rate:,.0f}/s")
+    verdict = "ok" if fine else "MISSED"
+    print(
+        f"{engine}: {rate:,.0f} messages/s durable (bar {RATE_BAR:,}), {ratio:.2f} of raw (bar {RATIO_BAR}): {verdict}"
+    )
+    return fine
 
 
 if __name__ == "__main__":

@@ -56,6 +56,11 @@ class Connection(Protocol):
         ...
 
     @property
+    def rows_at_once(self) -> int:
+        """How many rows are worth giving to ``insert`` before the transaction is whole."""
+        ...
+
+    @property
     def in_transaction(self) -> bool:
         """Whether a transaction is under way."""
         ...
@@ -93,6 +98,7 @@ class SqliteConnection(sqlite3.Connection):
     """SQLite's own connection, in autocommit mode: Python's transactions would commit at each DDL."""
 
     unavailable: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
+    rows_at_once = 1_000_000  # SQLite writes in our own thread, so nothing is won by beginning early
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -65,6 +65,8 @@ class Ledger:
         def deliver(work: Work) -> None:
             for delivery in deliveries:
                 self._deliver(work, delivery)
+                if len(work.records) >= self._connection.rows_at_once:
+                    self._insert(work)
 
         return self._commit(deliver)
 
@@ -337,8 +339,7 @@ class Ledger:
 
     def _write(self, work: Work) -> None:
         cursor = self._cursor
-        self._connection.insert("records", RECORD_COLUMNS, work.records)
-        self._connection.insert("crossing_windows", WINDOW_COLUMNS, work.windows)
+        self._insert(work)
         cursor.executemany(
             "INSERT INTO streams (box_no, stream, upto, ahead, heard_ms, stored, duplicates, lost, refused)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (box_no, stream) DO UPDATE SET upto = excluded.upto,"
@@ -358,6 +359,12 @@ class Ledger:
         ]
         if len(self._streams) > STREAMS_KEPT:
             self._streams.clear()
+
+    def _insert(self, work: Work) -> None:
+        """Hand over the rows that are ready, and begin new lists: these may be read for a while yet."""
+        self._connection.insert("records", RECORD_COLUMNS, work.records)
+        self._connection.insert("crossing_windows", WINDOW_COLUMNS, work.windows)
+        work.records, work.windows = [], []
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
