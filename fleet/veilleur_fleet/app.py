@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import encode
 from veilleur_fleet.access.accounts import Accounts
+from veilleur_fleet.access.actions import Actions
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.porter import Entrance
 from veilleur_fleet.door.admitting import Admitting
@@ -30,6 +31,7 @@ from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.keys import fleet_key_of
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.notices.board import Board
+from veilleur_fleet.oversight import Oversight
 from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.serving import Server, listen, url_of
@@ -45,6 +47,7 @@ from veilleur_fleet.tell import Teller
 from veilleur_fleet.tidy import Tidier
 from veilleur_fleet.web.answers import Health
 from veilleur_fleet.web.app import web_app
+from veilleur_fleet.web.dpo import Office
 from veilleur_fleet.web.languages import languages_of
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.pages import Painter, Place
@@ -100,7 +103,8 @@ class Fleet:
         engines = (database.readers, database.desk, clock)
         entrance = Entrance(Accounts(*engines), RoutingTable(*engines), Board(*engines), settings.access)
         health = health_of(database.readers, standing)
-        self._app = web_app(painter, database.readers, metrics, health, entrance)
+        office = Office(Oversight(database.readers), Actions(database.desk, clock))
+        self._app = web_app(painter, database.readers, metrics, health, entrance, office=office)
 
     async def run(self, listening: socket.socket, door: socket.socket | None, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT; what was taken in is then committed and acknowledged.

@@ -184,11 +184,15 @@ async def checked_form(request: Request) -> None:
     Raises:
         HTTPException: 403.
     """
-    token = (await request.form(max_files=0, max_fields=FIELDS_MAX)).get("form_token")
+    if not is_own_form(request, (await request.form(max_files=0, max_fields=FIELDS_MAX)).get("form_token")):
+        raise HTTPException(403)
+
+
+def is_own_form(request: Request, token: object) -> bool:
+    """Tell whether a form with this token is one that we drew for whoever sends it."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     expected = visit_of(request).expected().encode("ascii")
-    if site not in _SAME_SITE or not isinstance(token, str) or not hmac.compare_digest(token.encode(), expected):
-        raise HTTPException(403)
+    return site in _SAME_SITE and isinstance(token, str) and hmac.compare_digest(token.encode(), expected)
 
 
 def keep(response: Response, name: str, value: str, *, secure: bool, seconds: int | None = None) -> None:

@@ -16,7 +16,7 @@ from veilleur_fleet.access.porter import Entrance, Porter, ask_who
 from veilleur_fleet.errors import AccessRejectedError, QueryRejectedError
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store.past import Past
-from veilleur_fleet.web import api, login, notices, pages, records, services, stream
+from veilleur_fleet.web import api, dpo, login, notices, pages, records, services, stream
 from veilleur_fleet.web.answers import Fault, Health
 from veilleur_fleet.web.described import DescribedApi
 from veilleur_fleet.web.guard import Guard
@@ -31,6 +31,8 @@ def web_app(
     metrics: Metrics,
     health: Callable[[], Health],
     entrance: Entrance,
+    *,
+    office: dpo.Office | None = None,
 ) -> FastAPI:
     """Return the web application; it fetches nothing from anywhere, so neither do those who read it.
 
@@ -51,6 +53,8 @@ def web_app(
     app.include_router(services.routes(painter, entrance.routing))
     app.include_router(notices.routes(painter, entrance.board))
     app.include_router(pages.routes(painter, app))
+    if office is not None:
+        app.include_router(dpo.routes(painter, office))
     app.include_router(login.routes(painter, login.Login(entrance.accounts, painter.clock)))
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))
     app.mount("/static", StaticFiles(directory=static), name="static")
