@@ -5,12 +5,15 @@ import re
 import httpx
 
 from fleet_builders import entrance_of
-from veilleur_fleet.access.actions import By
+from veilleur_fleet.access.actions import Actions, By
 from veilleur_fleet.access.capacity import Access, Capacity
 from veilleur_fleet.app import health_of
 from veilleur_fleet.ingest import Standing
 from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.oversight import Oversight
+from veilleur_fleet.steer.desk import Desk
 from veilleur_fleet.web.app import web_app
+from veilleur_fleet.web.dpo import Office
 from veilleur_fleet.web.languages import languages_of
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.pages import Painter, Place
@@ -35,7 +38,9 @@ class House:
             connected=lambda: True,
         )
         health = health_of(database.readers, Standing(connected=True))
-        self.app = web_app(painter, database.readers, Metrics(), health, self.entrance)
+        desk = Desk(database.desk, clock)
+        self.office = Office(Oversight(database.readers), Actions(database.desk, clock), desk.publish)
+        self.app = web_app(painter, database.readers, Metrics(), health, self.entrance, office=self.office)
         self.root = root
 
     def add(self, name, role) -> None:

@@ -23,7 +23,8 @@ def html_of(paper: Paper) -> str:
     heads = "".join(f"<th>{escape(one)}</th>" for one in check_heads(paper.lang))
     lines.append(f"<h2>{escape(word('checks', paper.lang))}</h2>\n<table><tr>{heads}</tr>")
     for one in paper.checks:
-        cells = (one.number, one.claim, one.declared, one.measured, one.outcome, one.proof)
+        said = f"{one.claim} ({one.unit})" if one.unit else one.claim
+        cells = (one.number, said, one.declared, one.measured, one.outcome, one.proof)
         drawn = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         lines.append(f"<tr{' class=bad' if one.differs else ''}>{drawn}</tr>")
     lines.append(f"</table>\n<p>{escape(paper.note)}</p>")

@@ -10,7 +10,7 @@ from typing import Final
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.report import CameraFacts, ConfinementFacts, Law, Outcome, Report
 from veilleur_contracts.report_checks import Judged, Lang
-from veilleur_contracts.report_words import trial, word
+from veilleur_contracts.report_words import WORDS, trial, word
 
 FIRST_CONTROL: Final = 100
 """Trials from this number on are of what a process needs."""
@@ -36,10 +36,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """One check as people read it."""
+    """One check as people read it; ``unit`` says what its numbers count, where they do."""
 
     number: str
     claim: str
+    unit: str
     declared: str
     measured: str
     outcome: str
@@ -277,9 +278,11 @@ def _audit(report: Report, lang: Lang) -> Iterator[Row]:
 def _check(one: Judged, lang: Lang) -> CheckRow:
     outcome = one.finding.outcome
     said = word("fail", lang) if one.differs else word("pass" if outcome is Outcome.PASS else "not_judged", lang)
+    unit = f"unit-{one.check.number}"
     return CheckRow(
         one.check.number,
         one.check.claim(lang),
+        word(unit, lang) if unit in WORDS else "",
         one.finding.declared,
         one.finding.measured,
         said,

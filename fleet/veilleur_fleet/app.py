@@ -36,6 +36,7 @@ from veilleur_fleet.pki.wiring import Identity, has_authority, identity_of
 from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.serving import Server, listen, url_of
 from veilleur_fleet.settings import BrokerAddress, ListenAddress, Settings, broker_for_boxes, door_of, shards_of
+from veilleur_fleet.steer.desk import Desk
 from veilleur_fleet.steer.steersman import Steersman, twin_in
 from veilleur_fleet.store.database import Database
 from veilleur_fleet.store.documents import document_of, twin_of
@@ -103,7 +104,8 @@ class Fleet:
         engines = (database.readers, database.desk, clock)
         entrance = Entrance(Accounts(*engines), RoutingTable(*engines), Board(*engines), settings.access)
         health = health_of(database.readers, standing)
-        office = Office(Oversight(database.readers), Actions(database.desk, clock))
+        publish = Desk(database.desk, clock).publish
+        office = Office(Oversight(database.readers), Actions(database.desk, clock), publish)
         self._app = web_app(painter, database.readers, metrics, health, entrance, office=office)
 
     async def run(self, listening: socket.socket, door: socket.socket | None, ready: Callable[[], None]) -> None:

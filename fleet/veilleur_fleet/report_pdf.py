@@ -55,7 +55,16 @@ def pdf_of(paper: Paper) -> bytes:
         _table(pages, rows, (48, 130))
     _title(pages, word("checks", paper.lang))
     checks = [
-        ((one.number, f"{one.claim}\n{one.proof}", one.declared, one.measured, one.outcome), one.differs)
+        (
+            (
+                one.number,
+                "\n".join(filter(None, (one.claim, one.unit and f"({one.unit})", one.proof))),
+                one.declared,
+                one.measured,
+                one.outcome,
+            ),
+            one.differs,
+        )
         for one in paper.checks
     ]
     _table(pages, checks, (11, 82, 31, 31, 23), heads=check_heads(paper.lang)[:5], size=8)
@@ -73,7 +82,7 @@ def _title(pages: FPDF, text: str) -> None:
 def _say(pages: FPDF, text: str, size: float, *, style: str = "", colour: tuple[int, int, int] = (0, 0, 0)) -> None:
     pages.set_font("helvetica", style=style, size=size)
     pages.set_text_color(*colour)
-    pages.multi_cell(0, size * 0.5, _latin(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    pages.multi_cell(0, size * 0.5, _latin(text), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
     pages.set_text_color(0, 0, 0)
 
 
@@ -94,7 +103,6 @@ def _table(
         padding=1,
         borders_layout=TableBordersLayout.HORIZONTAL_LINES,
         first_row_as_headings=bool(heads),
-        wrapmode="CHAR" if not heads else "WORD",
     ) as table:
         for texts, is_alarming in (*([(heads, False)] if heads else []), *rows):
             drawn = table.row(style=alarming if is_alarming else None)

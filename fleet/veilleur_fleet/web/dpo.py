@@ -81,21 +81,21 @@ def _add_looks(router: APIRouter, painter: Painter, office: Office) -> None:
             (word(controller, _lang(language)), [(commune, list(of)) for commune, of in groupby(some, _commune_of)])
             for controller, some in groupby(looks, lambda one: one.box.controller)
         ]
-        return _page(painter, request, "dpo.html", language, groups=grouped, at=at)
+        return _page(painter, request, "dpo.html", language, groups=grouped)
 
     @router.get("/box/{box}")
     def one(request: Request, caller: Looking, box: str, lang: Lang_ = None) -> HTMLResponse:
         language = language_of(painter, request, lang)
         look = _look(office, caller, box, painter)
         paper = _paper(look, language)
-        return _page(painter, request, "dpo_box.html", language, look=look, paper=paper, at=at)
+        return _page(painter, request, "dpo_box.html", language, look=look, paper=paper)
 
     @router.get("/box/{box}/audit")
     def audit(request: Request, caller: Looking, box: str, before: Before = None, lang: Lang_ = None) -> HTMLResponse:
         language = language_of(painter, request, lang)
         look = _look(office, caller, box, painter)
         logs = office.oversight.audit(look.box, before)
-        return _page(painter, request, "dpo_audit.html", language, look=look, logs=logs, at=at, said_of=said_of)
+        return _page(painter, request, "dpo_audit.html", language, look=look, logs=logs, said_of=said_of)
 
 
 def _add_papers(router: APIRouter, painter: Painter, office: Office) -> None:
@@ -122,11 +122,11 @@ def _add_acts(router: APIRouter, painter: Painter, office: Office) -> None:
 
     @router.post("/act")
     async def act(request: Request, caller: Acting, lang: Lang_ = None) -> HTMLResponse:
-        form = await request.form(max_files=1, max_fields=FIELDS_MAX)
-        if not is_own_form(request, form.get("form_token")):
-            raise HTTPException(403)
-        file = form.get("document")
-        data = await file.read(DOCUMENT_BYTES_MAX + 1) if isinstance(file, UploadFile) else b""
+        async with request.form(max_files=1, max_fields=FIELDS_MAX) as form:
+            if not is_own_form(request, form.get("form_token")):
+                raise HTTPException(403)
+            file = form.get("document")
+            data = await file.read(DOCUMENT_BYTES_MAX + 1) if isinstance(file, UploadFile) else b""
         if not data or len(data) > DOCUMENT_BYTES_MAX:
             return _act_page(painter, request, caller, lang, office, said=TOO_LONG if data else NO_FILE)
         said, reason = _publish(office, caller, data)
@@ -228,5 +228,6 @@ def _page(
     def link(to: str = "", **changes: str) -> str:  # noqa: ARG001  # as the page's own is called
         return f"{here}?lang={changes.get('lang', language.code)}"
 
-    html = painter.page(template, language, None, visit=visit_of(request), words=words, link=link, **values)
+    shared = {"words": words, "link": link, "at": at, "kind_of": lambda kind: word(kind, _lang(language))}
+    html = painter.page(template, language, None, visit=visit_of(request), **shared, **values)
     return HTMLResponse(html, status)
