@@ -118,7 +118,11 @@ class ClipStore:
 
     def size_bytes(self) -> int:
         """Return how long all sealed pictures are together."""
-        return sum(path.stat().st_size for path in _paths_in(self._days))
+        size = 0
+        for path in _paths_in(self._days):
+            with contextlib.suppress(FileNotFoundError):  # gone between two looks
+                size += path.stat().st_size
+        return size
 
     def add(self, camera: str, at_ms: int, jpeg: bytes, now: Reckoning) -> date:
         """Seal one picture and put it behind the others of its day; safe against a power cut when this returns.

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 LOOKED_AT_EVERY_S: Final = 3600.0
 RECKONED_EVERY_S: Final = 60.0
 REFUSED_EVERY_S: Final = 600.0
+DESTROYED_AT_ONCE: Final = 64
+"""Keys in one turn: each waits for the disk twice, and box ends an eye that is silent for too long."""
 SAID_EVERY_S: Final = 60.0
 BY_S_MAX: Final = 0xFFFF_FFFF
 FAULT_OF: Final = {"full": ClipFault.FULL, "key": ClipFault.KEY_NOT_DESTROYED}
@@ -148,8 +150,8 @@ class Upkeep:
         if self._is_ready or self._prepare():
             self._remove_told()
             if is_due or is_changed or is_jumped:
-                happened.extend(self._destroy())
                 self._looked_at_s = now_s
+                happened.extend(self._destroy())
         return tuple(happened)
 
     def due(self) -> list[ClipsHeld]:
@@ -188,7 +190,12 @@ class Upkeep:
         wall_ms = self._clock.now_ms()
         before = self._store.reckoning()
         if before is None:
-            return begin(wall_ms, self._store.lain() if self._is_ready else (), is_set=self._is_set)
+            try:
+                lain = self._store.lain()
+            except OSError:
+                self._refuse("store")
+                lain = []
+            return begin(wall_ms, lain, is_set=self._is_set)
         self._jumped_ms = jump_ms_of(before, wall_ms, 0, is_running=False)
         return reckon(before, wall_ms, 0, is_set=self._is_set, is_running=False)
 
@@ -234,21 +241,29 @@ class Upkeep:
                 self._tell("camera.keeping_changed", camera=camera, keeps=is_keeping)
 
     def _destroy(self) -> Iterator[ClipsDestroyed]:
-        """Destroy the keys of the days that must go; their files follow once that is told."""
+        """Destroy the keys of the days that must go; their files follow once that is told.
+
+        What could not be done now, because the disk refuses or there are too many, is tried at the next turn.
+        """
         try:
             lain, frozen = self._store.lain(), last_days_of(read_freezes(self._freezes))
         except OSError:
             self._refuse("store")
+            self._looked_at_s = None
             return
         days = {camera: one.days for camera, one in self._allowed.items()}
-        for doomed in doomed_of(lain, days, frozen, self._now):
-            if (doomed.camera, doomed.day) in self._told_gone:
-                continue
+        all_doomed = doomed_of(lain, days, frozen, self._now)
+        must_go = [one for one in all_doomed if (one.camera, one.day) not in self._told_gone]
+        for doomed in must_go[:DESTROYED_AT_ONCE]:
             if self._is_key_destroyed(doomed):
                 self._is_news = True
                 self._told_gone.add((doomed.camera, doomed.day))
                 self._tell("clips.destroyed", camera=doomed.camera, why=doomed.why.value)
                 yield ClipsDestroyed(doomed.camera, doomed.day)
+            else:
+                self._looked_at_s = None
+        if len(must_go) > DESTROYED_AT_ONCE:
+            self._looked_at_s = None
 
     def _is_key_destroyed(self, doomed: Doomed) -> bool:
         try:

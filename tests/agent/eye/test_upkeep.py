@@ -18,7 +18,7 @@ from veilleur_agent.eye.records import no_detections
 from veilleur_agent.eye.retention import DAY_MS
 from veilleur_agent.eye.scheduler import Analysed
 from veilleur_agent.eye.stills import WARM_FRAMES, Checks, Stills
-from veilleur_agent.eye.upkeep import Allowed, Upkeep
+from veilleur_agent.eye.upkeep import DESTROYED_AT_ONCE, Allowed, Upkeep
 from veilleur_agent.freezes import Freeze, put_freeze
 from veilleur_contracts.audit import ClipsDestroyed, ClockJumped
 from veilleur_contracts.messages import ClipFault, ClipsHeld
@@ -112,6 +112,17 @@ def test_a_tighter_limit_applies_at_once_and_strictness_leaves_nothing(tmp_path)
     eye.turn(NOTHING)
     assert list((tmp_path / "clips").rglob("*.*")) == []
     assert [event["why"] for event in eye.events("clips.destroyed")] == ["old"] * 2 + ["not-allowed"] * 2
+
+
+def test_many_days_go_turn_by_turn_and_each_is_told_once(tmp_path) -> None:
+    store = a_store(tmp_path / "clips")
+    for number in range(DESTROYED_AT_ONCE + 6):
+        store.add(f"cam-{number}", FIRST_MAY_MS, JPEG, a_reckoning())
+    eye = Eye(tmp_path)
+    turns = [eye.turn(NOTHING) for _ in range(3)]
+    assert [len(happened) for happened in turns] == [DESTROYED_AT_ONCE, 6, 0]
+    assert len({entry for happened in turns for entry in happened}) == DESTROYED_AT_ONCE + 6
+    assert eye.days() == []
 
 
 def test_a_frozen_day_outlives_its_limit_and_goes_when_it_is_thawed(tmp_path) -> None:
@@ -299,13 +310,14 @@ def test_a_full_store_stops_the_keeping_and_nothing_else(tmp_path, checks) -> No
 
 
 def test_a_store_that_cannot_be_made_is_told_and_tried_again(tmp_path, checks) -> None:
-    (tmp_path / "clips").write_bytes(b"in the way")
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "keys").write_bytes(b"in the way")
     eye = Eye(tmp_path, checks)
     assert eye.turn() == []
     eye.film(BURST)
     eye.upkeep.close()
-    assert {event["what"] for event in eye.events("clips.refused")} == {"store", "reckoning"}
-    (tmp_path / "clips").unlink()
+    assert eye.events("clips.refused") == [{"what": "store"}]
+    (tmp_path / "clips" / "keys").unlink()
     eye.turn()
     eye.film(BURST)
     assert eye.days() == [FIRST_MAY]
@@ -344,7 +356,7 @@ def test_a_disk_that_refuses_is_told_and_what_must_go_goes_when_it_can(tmp_path,
     store.refused = "key"
     assert eye.turn(NOTHING) == []
     store.refused = "file"
-    assert eye.run_for(STEP_H / 24, NOTHING) == gone(0)
+    assert eye.turn(NOTHING) == gone(0), "tried again at the next turn"
     assert eye.run_for(STEP_H / 24, NOTHING) == []
     assert len(list((tmp_path / "clips" / "days").iterdir())) == 1
     store.refused = ""
