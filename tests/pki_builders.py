@@ -21,6 +21,7 @@ import pytest
 
 from veilleur_contracts.clock import Clock, SystemClock
 from veilleur_contracts.rights import CONSUMES, Holder, Role, holder_of
+from veilleur_fleet.access.command import by_server
 from veilleur_fleet.pki.authority import Authority, key_pem_of, make_authority, new_key, pem_of
 from veilleur_fleet.pki.evict import context_of
 from veilleur_fleet.pki.files import BrokerFiles
@@ -109,9 +110,8 @@ class World:
     def lay_out(self, *more: str) -> None:
         """Write the broker's folder; a second, open listener lets the test see and say everything."""
         lines = (f"listener {self.open_port} {HOST}", "allow_anonymous true", *more)
-        text = configuration(str(self.broker_folder), self.port, HOST, lines)
-        root = ["user root"] if os.geteuid() == 0 else []
-        self.files.lay_out("\n".join([*root, text]), [HOST])
+        text = configuration(str(self.broker_folder), self.port, HOST, by_server().who, lines)
+        self.files.lay_out(text, [HOST])
 
     @contextmanager
     def broker(self) -> Iterator[subprocess.Popen]:

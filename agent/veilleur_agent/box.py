@@ -114,8 +114,9 @@ class Box:
         self._witnessed = TokenBucket(WITNESSED, clock)
         self._eye_link, self._mouth_link = link_pair()
         hosts = {**plan.hosts(), BROKER_NAME: (plan.broker.host, plan.broker.port)}
-        if plan.door is not None:
-            hosts[FLEET_NAME] = (plan.door.host, plan.door.port)
+        for fleet in (plan.door, plan.identity):  # one and the same, where there are both
+            if fleet is not None:
+                hosts[FLEET_NAME] = (fleet.host, fleet.port)
         self._resolver = Resolver(hosts, clock)
         self._reporter = Reporter(
             plan,

@@ -171,6 +171,38 @@ def count(
         raise counted.fault
 
 
+@app.command(
+    epilog="Example:  veilleur-agent enrol --fleet https://fleet.example:8443 --token vt1.… --state /var/lib/veilleur"
+)
+def enrol(
+    *,
+    fleet: Annotated[str, typer.Option("--fleet", help="https://host:port of the fleet's door.")],
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="What veilleur-fleet pki token printed; asked for when not given."),
+    ] = None,
+    state: Annotated[Path | None, typer.Option("--state", help="Folder of the box.")] = None,
+    ca_fingerprint: Annotated[
+        str | None,
+        typer.Option("--ca-fingerprint", help="sha256:… of the fleet's authority, told you apart from the token."),
+    ] = None,
+) -> None:
+    """Get this box its certificate, with a one-time token; from then on it speaks to its fleet alone.
+
+    The key is made here and never leaves. The running agent renews the certificate by itself.
+    """
+    from veilleur_agent.mouth.enrol import Invitation, enrol_now  # noqa: PLC0415  # for this command alone
+
+    settings = settings_of(state=state)
+    said = token or str(typer.prompt("Token", hide_input=True))
+    invitation = Invitation(fleet, said, ca_fingerprint, settings.mouth_uid)
+    enrolled = enrol_now(invitation, settings.state, SystemClock())
+    Console().print(
+        f"{enrolled.box} of {enrolled.controller} is enrolled with {enrolled.fleet}; it speaks to {enrolled.broker}",
+        highlight=False,
+    )
+
+
 @app.command(epilog="Example:  veilleur-agent offer stop.json --state /var/lib/veilleur")
 def offer(
     document: Annotated[Path, typer.Argument(help="A signed policy, stop, root or word from the fleet.")],

@@ -191,6 +191,22 @@ class GatewayStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "GatewayStart(…)"
 
 
+class Identified(ControlMessage, frozen=True, tag=21):
+    """What an enrolled box believes, and where it renews its certificate, for the mouth.
+
+    Attributes:
+        ca: Certificate of the fleet's authority, PEM.
+        host: Of the fleet's door, as a person wrote it.
+        port: Its port.
+        addresses: Where that is, resolved by box.
+    """
+
+    ca: Annotated[str, Meta(max_length=8192)]
+    host: Text
+    port: Port
+    addresses: Annotated[tuple[Text, ...], Meta(max_length=ADDRESSES_MAX)]
+
+
 class MouthStart(ControlMessage, frozen=True, tag=3):
     """All the mouth is given.
 
@@ -213,6 +229,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
         papers: Folder of the papers that box hands it to be told.
         fleet: Where documents are fetched; None: nowhere.
         gateway: The sensors beside the box; None: it has none.
+        identity: What it is known by; None: the box is not enrolled, and the broker asks for no certificate.
     """
 
     agent: VersionText
@@ -233,6 +250,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
     papers: Path | None = None
     fleet: FleetAt | None = None
     gateway: GatewayStart | None = None
+    identity: Identified | None = None
 
     def __repr__(self) -> str:
         """Show nothing: it holds a password."""

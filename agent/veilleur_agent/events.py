@@ -17,6 +17,7 @@ from veilleur_agent.budget import Budget, TokenBucket
 from veilleur_agent.control import RefusedReason
 from veilleur_agent.link import CutReason
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.enrolment import Refusal
 from veilleur_contracts.ids import is_slug
 from veilleur_contracts.messages import CameraState, FetchFault
 
@@ -55,6 +56,10 @@ REFUSALS: Final = _words(
     *("under-signed", "older", "expired", "not-yet"),
 )
 FETCH_FAULTS: Final = frozenset(fault.name.lower().replace("_", "-") for fault in FetchFault)
+NOT_RENEWED: Final = _names_of(Refusal) | _words(
+    *("unreachable", "ended", "unusable", "disk", "authority", "name", "clock-behind", "clock-ahead")
+)
+"""Why there is no next certificate: what the fleet says, or what is in the way."""
 
 EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "eye.started": {"cameras": int, "in_flight": int, "epoch": int},
@@ -101,6 +106,8 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "gateway.connected": {"sensors": int},
     "gateway.lost": {},
     "gateway.uplink_refused": {"sensor": ID},
+    "certificate.renewed": {"hours_left": int},
+    "certificate.not_renewed": {"reason": NOT_RENEWED},
     "child.confined": {"landlock": int, "filter": int, "trials": int, "breaches": int},
     "child.crashed": {"error": ID, "module": ID, "line": int},
 }

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.budget import Budget, budget_of, leak_bytes_per_day
-from veilleur_agent.control import CameraBudget, EyeStart, FleetAt, GatewayStart, MouthStart, Profile, Reach
+from veilleur_agent.control import CameraBudget, EyeStart, FleetAt, GatewayStart, Identified, MouthStart, Profile, Reach
+from veilleur_agent.enrolled import broker_for, door_for, identity_of, read_enrolled
 from veilleur_agent.enrolment import fetched_of, offers_of, pin_root, pinned_root, profile_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.freezes import freezes_of
 from veilleur_agent.link import others_budget
-from veilleur_agent.settings import AgentSettings, BrokerAddress, DoorAddress, broker_of, door_of
+from veilleur_agent.settings import AgentSettings, BrokerAddress, DoorAddress, broker_of
 from veilleur_contracts.policy import BENCH, STRICTEST, Permissions, check_bench_source
 from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site
@@ -52,6 +55,7 @@ class Plan:
         token: The simulator's one-time token.
         budgets: What each camera may say on the link.
         gateway: The sensors beside the box; None: it has none.
+        identity: What it is known by, where it enrolled; None: it did not.
     """
 
     site: Site
@@ -66,6 +70,7 @@ class Plan:
     budgets: dict[str, Budget]
     door: DoorAddress | None = None
     gateway: GatewayStart | None = None
+    identity: Identified | None = None
 
     def leak_bytes_per_day(self) -> int:
         """Return what a hostile eye could get past the link in one day, at the very most."""
@@ -118,7 +123,7 @@ class Plan:
         secrets = self.settings.secrets
         return Reach(
             ports=tuple(
-                sorted({self.broker.port, *(one.port for one in (self.door, self.gateway) if one is not None)})
+                sorted({one.port for one in (self.broker, self.door, self.identity, self.gateway) if one is not None})
             ),
             read_only=(str(self.papers),),
             devices=(),
@@ -157,6 +162,7 @@ class Plan:
         fleet = None
         if self.door is not None:
             fleet = FleetAt(self.door.scheme, self.door.host, doors, self.door.port, str(self.fetched))
+        identity = None if self.identity is None else replace(self.identity, addresses=doors)
         budgets = self.budgets.items()
         return MouthStart(
             agent=version("veilleur"),
@@ -177,6 +183,7 @@ class Plan:
             papers=str(self.papers),
             fleet=fleet,
             gateway=self.gateway,
+            identity=identity,
         )
 
 
@@ -198,8 +205,9 @@ def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
     _check_model(settings)
     _check_uids(settings)
     gateway = gateway_of(site, settings)
-    broker = broker_of(settings.broker.get_secret_value())
-    door = _door_of(settings) if profile == "signed" else None  # nothing that is fetched counts under the others
+    enrolled = read_enrolled(settings.state)
+    broker = broker_for(settings, site, enrolled)
+    door = door_for(settings, enrolled, broker)
     state = _prepare_state(settings)
     if profile == "signed":
         pin_root(settings, state)
@@ -207,7 +215,19 @@ def plan_of(site_path: Path, settings: AgentSettings) -> Plan:
     replace_file(site_file, data, 0o644)
     digest = hashlib.sha256(data).hexdigest()
     return Plan(
-        site, settings, profile, PROFILES[profile], broker, state, site_file, digest, token, budgets, door, gateway
+        site,
+        settings,
+        profile,
+        PROFILES[profile],
+        broker,
+        state,
+        site_file,
+        digest,
+        token,
+        budgets,
+        door=door if profile == "signed" else None,  # nothing that is fetched counts under the others
+        gateway=gateway,
+        identity=identity_of(enrolled, door) if broker.is_tls else None,
     )
 
 
@@ -224,6 +244,8 @@ def gateway_of(site: Site, settings: AgentSettings) -> GatewayStart | None:
             f"the site has {len(site.sensor)} sensor(s): say where their gateway's broker is (VEILLEUR_GATEWAY)"
         )
     broker = broker_of(settings.gateway.get_secret_value(), "VEILLEUR_GATEWAY")
+    if broker.is_tls:
+        raise StartRefusedError("VEILLEUR_GATEWAY is beside the box and reached without TLS: write mqtt://")
     try:
         address = str(ipaddress.ip_address(broker.host))
     except ValueError:
@@ -375,13 +397,6 @@ def _take_token(path: Path | None) -> str | None:
     if not token or len(data) > TOKEN_BYTES_MAX or not token.isalnum():
         raise StartRefusedError(f"the bench token {path} is not one of the simulator's")
     return token
-
-
-def _door_of(settings: AgentSettings) -> DoorAddress | None:
-    door = door_of(settings.fleet)
-    if door is not None and door.scheme == "https":
-        raise StartRefusedError("--fleet: this release has no certificates yet, so the door is an http:// address")
-    return door
 
 
 def _check_model(settings: AgentSettings) -> None:

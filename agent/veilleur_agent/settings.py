@@ -13,6 +13,7 @@ from veilleur_models.settings import read_settings as read_model_settings
 
 MQTT_PORT: Final = 1883
 DOOR_PORTS: Final = {"http": 80, "https": 443}
+MQTTS_PORT: Final = 8883
 HOST_CHARACTERS_MAX: Final = 253
 DEFAULT_MODEL: Final = "nanodet-g-640x384"
 
@@ -28,8 +29,9 @@ class AgentSettings(BaseSettings):
         state: Folder for what must survive a restart.
         models: Folder of built models; None: where ``veilleur-models build`` puts them.
         model: Which model looks at the frames.
-        broker: ``mqtt://[user:password@]host[:port]``.
-        fleet: ``http://host[:port]`` of the fleet's door, where documents are fetched; None: they come by file alone.
+        broker: ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for an enrolled box, which need not be told.
+        fleet: ``http://host[:port]`` of the fleet's door, where documents are fetched, or ``https://`` for an enrolled
+            box, which need not be told; None: they come by file alone.
         gateway: ``mqtt://[user:password@]address[:port]`` of the radio gateway's broker, where the site has sensors.
         mqtt_version: Of MQTT; ``auto`` tries 5, then 3.1.1.
         policy: ``bench``, ``strictest``, or a file with a signed policy; None: what was signed before, else strictest.
@@ -96,10 +98,11 @@ class BrokerAddress:
     port: int
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    is_tls: bool = False
 
 
 def broker_of(url: str, what: str = "--broker (VEILLEUR_BROKER)") -> BrokerAddress:
-    """Read ``mqtt://[user:password@]host[:port]``; ``what`` is what the error calls it.
+    """Read ``mqtt://[user:password@]host[:port]``, or ``mqtts://``; ``what`` is what the error calls it.
 
     Raises:
         SettingsRejectedError: It is written otherwise; the sentence shows none of it, as a password may be anywhere.
@@ -107,16 +110,16 @@ def broker_of(url: str, what: str = "--broker (VEILLEUR_BROKER)") -> BrokerAddre
     refusal = f"{what} is not an address; write it like mqtt://10.0.0.2:1883"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or MQTT_PORT
+        host, port = parts.hostname, parts.port or (MQTTS_PORT if parts.scheme == "mqtts" else MQTT_PORT)
     except ValueError:
         raise SettingsRejectedError(refusal) from None
-    if parts.scheme != "mqtt" or not host or len(host) > HOST_CHARACTERS_MAX or not host.isprintable():
+    if parts.scheme not in {"mqtt", "mqtts"} or not host or len(host) > HOST_CHARACTERS_MAX or not host.isprintable():
         raise SettingsRejectedError(refusal)
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise SettingsRejectedError(f"{refusal}; nothing follows the port")
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
-    return BrokerAddress(host, port, user, password)
+    return BrokerAddress(host, port, user, password, parts.scheme == "mqtts")
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ def test_a_box_enrols_at_the_door_fetches_renews_and_is_shut_out_when_revoked(wo
         assert door.enrol(token, next_key).json() == {"reason": "token-used"}
         credentials = issued["certificate"] + key_pem_of(key)
         assert door.ask("GET", NOWHERE, credentials).status_code == 404
+        assert door.ask("GET", "/v1/boxes/gare-01/twin", credentials).status_code != 403
+        assert door.ask("GET", "/v1/boxes/pont-02/twin", credentials).status_code == 403
         assert door.ask("POST", "/v1/renew", json={"csr": request_for(next_key)}).status_code == 401
         renewed = door.ask("POST", "/v1/renew", credentials, json={"csr": request_for(next_key)}).json()
         newer = renewed["certificate"] + key_pem_of(next_key)

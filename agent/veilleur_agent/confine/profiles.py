@@ -33,7 +33,7 @@ _VERIFYING: Final = ("cryptography", "_cffi_backend", "securesystemslib")
 EYE_PACKAGES: Final = frozenset(
     (*_BOTH, *PIXEL_LIBRARIES, *_VERIFYING, "opencv_python_headless", "veilleur_models", "packaging")
 )
-MOUTH_PACKAGES: Final = frozenset((*_BOTH, *BROKER_LIBRARIES, *FETCHING_LIBRARIES))
+MOUTH_PACKAGES: Final = frozenset((*_BOTH, *BROKER_LIBRARIES, *FETCHING_LIBRARIES, "cryptography", "_cffi_backend"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,12 @@ from veilleur_agent.mouth.errors import DiskRefusedError, OutboxNewerError
 from veilleur_agent.mouth.fetch import Fetcher
 from veilleur_agent.mouth.fetched import Fetched
 from veilleur_agent.mouth.gateway import Gateway
+from veilleur_agent.mouth.identity import Identity
 from veilleur_agent.mouth.inflight import Patience
 from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox
 from veilleur_agent.mouth.papers import Papers
+from veilleur_agent.mouth.renewal import Renewal
 from veilleur_agent.mouth.settings import MouthSettings, settings_of
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_agent.mouth.uplink import Uplink
@@ -102,6 +104,8 @@ class Mouth:
         self._epoch = -1
         self._fetcher: Fetcher | None = None
         self._downlink: Downlink | None = None
+        self._doors: tuple[str, ...] = ()
+        self._renewal: Renewal | None = None
 
     async def run(self) -> int:
         """Work until box says stop; return the exit code.
@@ -128,6 +132,7 @@ class Mouth:
                     ("expire", self._expire()),
                     *(() if self._downlink is None else (("downlink", self._downlink.run()),)),
                     *(("gateway", one.run()) for one in self._gateways()),
+                    *(() if self._renewal is None else (("renewal", self._renewal.run()),)),
                 ):
                     tasks.create_task(work, name=f"mouth.{name}")
         except* _Stopped:
@@ -159,6 +164,7 @@ class Mouth:
             told=None if self._downlink is None else self._downlink.hear,
         )
         self._uplink.lead_to(settings.addresses)
+        self._build_renewal()
         birth = Birth(self._clock.now_ms() // 1000, settings.agent, CONTRACT_REVISION, settings.profile)
         await self._until_the_disk_lets(lambda outbox: outbox.say(birth))
         outbox_damaged, started_ms, rows = await self._shelf.do(
@@ -176,7 +182,7 @@ class Mouth:
         settings = self._settings
         if settings.door is None:
             return
-        self._fetcher = Fetcher(settings.door)
+        self._fetcher = Fetcher(settings.door, tls=settings.door_tls)
         self._fetcher.lead_to(settings.doors)
         self._downlink = Downlink(
             self._fetcher,
@@ -184,6 +190,22 @@ class Mouth:
             box=settings.box,
             announce=self._announce,
             alarm=self._alarm,
+            lost=lambda: self._say(Resolve(FLEET_NAME)),
+            tell=self._tell,
+            clock=self._clock,
+        )
+
+    def _build_renewal(self) -> None:
+        identity = self._settings.identity
+        if identity is None:
+            return
+        self._doors = identity.addresses
+        self._renewal = Renewal(
+            Identity(self._settings.outbox.parent, self._settings.box),
+            identity.ca,
+            (identity.host, identity.port),
+            addresses=lambda: self._doors,
+            changed=self._uplink.change_over,
             lost=lambda: self._say(Resolve(FLEET_NAME)),
             tell=self._tell,
             clock=self._clock,
@@ -294,8 +316,10 @@ class Mouth:
                         await self._drain(within_ms / 1000)
                     case Addresses(name=name, addresses=addresses) if name == BROKER_NAME:
                         self._uplink.lead_to(addresses)
-                    case Addresses(name=name, addresses=addresses) if name == FLEET_NAME and self._fetcher is not None:
-                        self._fetcher.lead_to(addresses)
+                    case Addresses(name=name, addresses=addresses) if name == FLEET_NAME:
+                        self._doors = addresses
+                        if self._fetcher is not None:
+                            self._fetcher.lead_to(addresses)
                     case LinkReopened():
                         self._reopened.set()
                     case _:

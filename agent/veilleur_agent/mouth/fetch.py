@@ -6,14 +6,14 @@ compares the hash.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import httpx
 
-from veilleur_agent.mouth.errors import FetchFailedError
+from veilleur_agent.mouth.errors import CertificateRejectedError, FetchFailedError
 from veilleur_contracts.messages import TWIN_BYTES_MAX, FetchFault, Pointer
 
 ANSWER_WITHIN_S: Final = 60.0
@@ -56,9 +56,13 @@ class Fetcher:
     Args:
         door: Where it is.
         limits: Of time.
+        tls: Makes what to connect with over ``https``, anew for each question; None: nobody is believed.
     """
 
-    def __init__(self, door: Door, limits: Limits | None = None) -> None:
+    def __init__(
+        self, door: Door, limits: Limits | None = None, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        self._tls = tls or _trusting_nobody
         self._door = door
         self._limits = limits or Limits()
         self._addresses: tuple[str, ...] = ()
@@ -111,6 +115,12 @@ class Fetcher:
             etag = answer.headers.get("etag", "")
             return bytes(got), etag if 0 < len(etag) <= ETAG_CHARACTERS_MAX else None
 
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return self._tls()
+        except CertificateRejectedError:
+            raise FetchFailedError(FetchFault.UNREACHABLE) from None
+
     @asynccontextmanager
     async def _asked(self, path: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         """Ask one question and give its answer's head.
@@ -128,7 +138,7 @@ class Fetcher:
             async with (
                 asyncio.timeout(self._limits.answer_s),
                 httpx.AsyncClient(
-                    timeout=self._limits.part_s, trust_env=False, verify=_trusting_nobody(), headers=named
+                    timeout=self._limits.part_s, trust_env=False, verify=self._context(), headers=named
                 ) as client,
                 client.stream("GET", f"{self._door.scheme}://{host}:{self._door.port}{path}") as answer,
             ):

@@ -1,12 +1,16 @@
 """What the mouth is given by box, as the values its parts are built from; it reads no environment."""
 
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from veilleur_agent.budget import Budget
-from veilleur_agent.control import MouthStart
+from veilleur_agent.control import Identified, MouthStart
 from veilleur_agent.mouth.fetch import Door
 from veilleur_agent.mouth.gateway import GatewayBroker
+from veilleur_agent.mouth.identity import Identity
 from veilleur_agent.mouth.room import Bounds
 from veilleur_agent.mouth.uplink import Broker
 from veilleur_agent.mouth.uplinks import sensors_by_address
@@ -32,20 +36,28 @@ class MouthSettings:
     fetched: Path = Path("/nonexistent")
     gateway: GatewayBroker | None = None
     sensors: dict[str, tuple[Sensor, Decoder]] = field(default_factory=dict)
+    identity: Identified | None = None
+    door_tls: Callable[[], ssl.SSLContext] | None = None
 
 
 def settings_of(start: MouthStart) -> MouthSettings:
     """Return what ``start`` says."""
     fleet = start.fleet
     gateway = start.gateway
+    identity = start.identity
+    folder, tls, door_tls = Path(start.state), None, None
+    if identity is not None:
+        tls, door_tls = (
+            partial(Identity(folder, start.box).context, identity.ca, host) for host in (start.host, identity.host)
+        )
     return MouthSettings(
         agent=start.agent,
         box=start.box,
         controller=start.controller,
         profile=start.profile,
-        outbox=Path(start.state) / "outbox.sqlite",
+        outbox=folder / "outbox.sqlite",
         bounds=Bounds(start.outbox_bytes_max, start.outbox_age_max_s),
-        broker=Broker(start.port, start.user, start.password, start.version),
+        broker=Broker(start.port, start.user, start.password, start.version, tls),
         addresses=start.addresses,
         budgets={one.camera: Budget(one.rate_bytes_s, one.burst_bytes) for one in start.budgets},
         papers=None if start.papers is None else Path(start.papers),
@@ -56,4 +68,6 @@ def settings_of(start: MouthStart) -> MouthSettings:
         if gateway is None
         else GatewayBroker(gateway.address, gateway.port, gateway.user, gateway.password),
         sensors={} if gateway is None else sensors_by_address(gateway.sensors, gateway.decoders),
+        identity=identity,
+        door_tls=door_tls,
     )

@@ -12,6 +12,7 @@ is paced (``pace``).
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from veilleur_agent.mouth.errors import (
     AckRejectedError,
     BrokerRefusedError,
     BrokerUnreachableError,
+    CertificateRejectedError,
     DiskRefusedError,
     ProtocolRefusedError,
 )
@@ -72,6 +74,12 @@ class Broker:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     version: MqttVersion = "auto"
+    tls: Callable[[], ssl.SSLContext] | None = field(default=None, repr=False)
+    """Makes what to connect with, anew for each connection; None: without TLS."""
+
+
+class _ChangeOver(Exception):  # noqa: N818  # no error: what ends a session for the next
+    """There is a new certificate."""
 
 
 class _Client(aiomqtt.Client):
@@ -148,6 +156,7 @@ class Uplink:
         self._in_flight = InFlight(self._patience, clock)
         self._pace = Pace(limits or PaceLimits(), clock, random.SystemRandom().random)
         self._more = asyncio.Event()
+        self._change = asyncio.Event()
         self._turn = 0
         self._speaks_5 = broker.version != "3.1.1"
         self._failures = 0
@@ -162,12 +171,19 @@ class Uplink:
         """There is something new in the outbox."""
         self._more.set()
 
+    def change_over(self) -> None:
+        """End this connection for another, which is made at once: there is a new certificate."""
+        self._change.set()
+
     async def run(self) -> None:
         """Stay connected and carry, for ever."""
         while True:
             error: BrokerUnreachableError | BrokerRefusedError | None = None
+            self._change.clear()
             try:
                 await _to_the_end(self._session())
+            except* _ChangeOver:
+                pass
             except* (aiomqtt.MqttError, BrokerUnreachableError, BrokerRefusedError) as group:
                 error = _broker_error_of(group)
             if error is not None:
@@ -192,7 +208,8 @@ class Uplink:
         if not self._addresses:
             raise BrokerUnreachableError("nobody knows where the broker is")
         address = self._addresses[self._failures % len(self._addresses)]
-        async with _client_of(self._broker, address, self._box, speaks_5=self._speaks_5) as client:
+        tls = await self._tls()
+        async with _client_of(self._broker, address, self._box, speaks_5=self._speaks_5, tls=tls) as client:
             await self._subscribe(client)
             self._tell("uplink.connected", mqtt=5 if self._speaks_5 else 3, failures=self._failures)
             self._pace.restart(self._failures)
@@ -210,6 +227,7 @@ class Uplink:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(client), name="uplink.hear")
             tasks.create_task(self._speak(client), name="uplink.speak")
+            tasks.create_task(self._until_changed(), name="uplink.change")
             if self._papers is not None:
                 tasks.create_task(self._tell_papers(client, self._papers), name="uplink.papers")
 
@@ -222,6 +240,18 @@ class Uplink:
                 _check_granted(await client.subscribe(down_topic(self._controller, self._box, Down.TWIN), qos=1))
             except BrokerRefusedError:
                 self._tell("twin.refused")
+
+    async def _tls(self) -> ssl.SSLContext | None:
+        if self._broker.tls is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._broker.tls)
+        except CertificateRejectedError:
+            raise BrokerUnreachableError("this box has no certificate to show") from None
+
+    async def _until_changed(self) -> None:
+        await self._change.wait()
+        raise _ChangeOver
 
     async def _hear(self, client: _Client) -> None:
         audit, twin = (down_topic(self._controller, self._box, channel) for channel in (Down.AUDIT, Down.TWIN))
@@ -390,7 +420,7 @@ def _end_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _client_of(broker: Broker, address: str, box: str, *, speaks_5: bool) -> _Client:
+def _client_of(broker: Broker, address: str, box: str, *, speaks_5: bool, tls: ssl.SSLContext | None = None) -> _Client:
     session: dict[str, Any] = (
         {"clean_start": True} if speaks_5 else {"clean_session": True}
     )  # each is the other's error
@@ -400,6 +430,7 @@ def _client_of(broker: Broker, address: str, box: str, *, speaks_5: bool) -> _Cl
         username=broker.user,
         password=broker.password,
         identifier=box,
+        tls_context=tls,
         protocol=aiomqtt.ProtocolVersion.V5 if speaks_5 else aiomqtt.ProtocolVersion.V311,
         timeout=ANSWER_WITHIN_S,
         keepalive=KEEPALIVE_S,

@@ -18,6 +18,8 @@ from veilleur_fleet.errors import EnrolmentRefusedError
 from veilleur_fleet.pki.authority import serial_text
 
 OPEN: Final = frozenset({CA_PATH, ENROL_PATH})
+OF_BOXES: Final = "/v1/boxes/"
+"""What comes next is a box's name, and what stands there is for that box alone."""
 HOLDER: Final = "veilleur.holder"
 
 WhoHolds = Callable[[str], Holder]
@@ -56,6 +58,8 @@ class Admitting:
             return PlainTextResponse("nobody can be known right now: come again\n", 503)
         if holder.role is not Role.BOX:
             return PlainTextResponse("this door is for boxes\n", 403)
+        if scope["path"].startswith(OF_BOXES) and scope["path"].removeprefix(OF_BOXES).split("/")[0] != holder.name:
+            return PlainTextResponse("this is another box's\n", 403)
         scope[HOLDER] = holder
         return None
 

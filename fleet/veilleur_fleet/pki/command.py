@@ -205,7 +205,7 @@ def config(
 ) -> None:
     """Write Mosquitto's configuration, certificate, access list and revocation list."""
     with _told(), _pki(data, database, passphrase_file) as pki:
-        text = configuration(files or str(out.resolve()), port, bind)
+        text = configuration(files or str(out.resolve()), port, bind, by_server().who)
         BrokerFiles(out, pki, SystemClock()).lay_out(text, name)
     typer.echo(f"{out} written; run it with {out}/run.sh {out}/mosquitto.conf")
 

@@ -24,13 +24,16 @@ CONFIGURATION: Final = "mosquitto.conf"
 RELOADER: Final = "run.sh"
 
 
-def configuration(files: str = FILES, port: int = PORT, address: str = "", more: Iterable[str] = ()) -> str:
+def configuration(
+    files: str = FILES, port: int = PORT, address: str = "", user: str = "veilleur-fleet", more: Iterable[str] = ()
+) -> str:
     """Return mosquitto.conf.
 
     Args:
         files: Folder of certificates, CRL and acl, as the broker sees it.
         port: TCP port.
         address: Address to listen on; empty: all.
+        user: Whom Mosquitto becomes when it is started by root: who may read its key, which is whoever wrote it.
         more: Further lines.
     """
     return f"""\
@@ -38,6 +41,7 @@ def configuration(files: str = FILES, port: int = PORT, address: str = "", more:
 # account and client id: nobody can write as another, nor take another's connection.
 # A broker may lose what it holds at any moment: boxes keep every record until the fleet says it is in its database.
 per_listener_settings true
+user {user}
 
 listener {port}{f" {address}" if address else ""}
 # After `listener`, or it is not the listener's. Without it a client could take the connection of another [measured].
