@@ -62,6 +62,10 @@ def cells_of(regions: Regions, columns: int, rows: int) -> Cells:
 
 
 def reaching_edges(regions: Regions) -> Regions:
-    """Return ``regions`` with the sides that nearly touch the frame's edge moved onto it."""
-    low, high = regions[:, :2], regions[:, 2:]
-    return np.concatenate([np.where(low < EDGE, 0.0, low), np.where(high > 1.0 - EDGE, 1.0, high)], axis=1)
+    """Return ``regions`` with the sides that nearly touch the frame's edge, or lie beyond it, moved onto it.
+
+    Those that lie wholly beyond it are left out: nothing of them can be shown.
+    """
+    low, high = np.clip(regions[:, :2], 0.0, 1.0), np.clip(regions[:, 2:], 0.0, 1.0)
+    moved = np.concatenate([np.where(low < EDGE, 0.0, low), np.where(high > 1.0 - EDGE, 1.0, high)], axis=1)
+    return moved[(high > low).all(axis=1)]

@@ -330,6 +330,38 @@ def test_wherever_somebody_is_found_nothing_of_what_must_go_is_left(label, corne
     assert is_covered(shown, (x1, top, x2, y2))
 
 
+anywhere = st.floats(-0.5, 1.5, width=32) | st.sampled_from([-1e30, 0.0, 1.0, 1e30])
+boxes = st.builds(
+    lambda xs, ys: (min(xs), min(ys), max(xs), max(ys)), st.tuples(anywhere, anywhere), st.tuples(anywhere, anywhere)
+)
+sights = st.none() | st.lists(boxes, max_size=3)
+
+
+@settings(max_examples=80)
+@given(seen=st.lists(sights, min_size=1, max_size=22), steps=st.lists(st.sampled_from([0, 40, 200, 9000, -500])))
+def test_whatever_is_found_is_filled_in_the_frames_around_that_are_not_blind(seen, steps) -> None:
+    redactor = Redactor(nothing_left, always)
+    picture = np.ascontiguousarray(texture().i420[:96, :64])
+    shown: list[RedactedFrame | None] = []
+    at_ms = 0
+    for number, found in enumerate(seen):
+        at_ms += steps[number] if number < len(steps) else 200
+        frame = RawFrame("gare", number, at_ms, picture)
+        told = None if found is None else detections_of(*[(Label.PERSON, box) for box in found])
+        shown.append(redactor.redact(frame, (told,)))
+    frames = [one for one in shown if one is not None] + redactor.close()
+    assert [one.number for one in frames] == list(range(len(seen)))
+    assert all(one.filled_share == 1.0 for one, found in zip(frames, seen, strict=True) if found is None)
+    sighted = [(one, found) for one, found in zip(frames, seen, strict=True) if found is not None]
+    for place, (one, found) in enumerate(sighted):
+        luma = planes_of(one.i420)[0]
+        for x1, y1, x2, y2 in np.clip(np.reshape(found, (-1, 4)), 0.0, 1.0) * [64, 64, 64, 64]:
+            assert (luma[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] == FILL[0]).all()
+        near = sighted[max(0, place - HELD_FRAMES) : place + FOUND_AHEAD_FRAMES + 1]
+        inside = [box for _, found in near for box in found if max(box[:2]) < 1.0 and min(box[2:]) > 0.0]
+        assert one.filled_share > 0.0 or not inside
+
+
 @settings(max_examples=60)
 @given(cells=st.lists(st.tuples(*[st.integers(0, 40)] * 4), max_size=6), seed=st.integers(0, 9))
 def test_a_fill_leaves_nothing_that_depends_on_what_was_there(cells, seed) -> None:
