@@ -36,6 +36,7 @@ ROOT = HALL.signed_root()
 NOW = datetime_of(NOW_MS)
 VILLE, AGGLO = Controller.VILLE, Controller.AGGLO
 TIGHT = a_policy(2, default=Rules(person_cell_min=9))
+POLICY_SHA256 = hashlib.sha256(HALL.fully_signed(a_policy(1))).hexdigest()
 LOOSE = a_policy(2, default=Rules(person_cell_min=3))
 
 
@@ -282,12 +283,17 @@ def _reported(**changes) -> m.Reported:
             id="refuses",
         ),
         pytest.param(
-            [_reported(), m.FetchAlarm(NOW_MS // 1000 - 1, "c" * 16, m.FetchFault.WRONG_HASH, 3)],
-            f"cannot fetch {'c' * 16}: wrong-hash, 3 times",
+            [_reported(), m.FetchAlarm(NOW_MS // 1000 - 1, POLICY_SHA256[:16], m.FetchFault.WRONG_HASH, 3)],
+            f"cannot fetch {POLICY_SHA256[:16]}: wrong-hash, 3 times",
             id="cannot-fetch",
         ),
         pytest.param(
-            [_reported(), *(m.FetchAlarm(NOW_MS // 1000 - 3 + n, "c" * 16, (6, 0)[n], 3) for n in range(2))],
+            [_reported(), m.FetchAlarm(NOW_MS // 1000 - 1, "c" * 16, m.FetchFault.WRONG_HASH, 3)],
+            "",
+            id="could-not-fetch-what-is-no-longer-wanted",
+        ),
+        pytest.param(
+            [_reported(), *(m.FetchAlarm(NOW_MS // 1000 - 3 + n, POLICY_SHA256[:16], (6, 0)[n], 3) for n in range(2))],
             "",
             id="could-at-last",
         ),
@@ -295,9 +301,10 @@ def _reported(**changes) -> m.Reported:
         pytest.param([_reported(), _reported(at_s=NOW_MS // 1000 - 9, policy_version=7)], "", id="late-word"),
     ],
 )
-def test_what_a_box_should_hold_stands_beside_what_it_says(database, ledger, said, trouble) -> None:
+def test_what_a_box_should_hold_stands_beside_what_it_says(database, clock, ledger, said, trouble) -> None:
     box = Box()
     ledger.store([box.says(birth()), *(box.says(one) for one in said)])
+    steersman_of(database, clock).turn()
     with database.readers.connect() as connection:
         (seen,) = boxes_in(connection)
     assert (seen.box, seen.desired, seen.trouble) == ("gare-01", "policy 1", trouble)

@@ -62,10 +62,6 @@ def test_a_stop_closes_the_cameras_within_a_minute_and_outlives_every_restart(st
     steered.restart_fleet()
     steered.until_stopped(after_ms=now_ms)
     box.end()
-    now_ms = clock.now_ms()
-    box = steered.steered_box(site)
-    steered.until_stopped(after_ms=now_ms)
-    box.end()
 
     lifting = hall.policy(2, changes=[("[scope] ", f'lifts = ["{content_of(stop)}"]\n[scope] ')])
     steered.steer("publish", lifting)  # while the box is away

@@ -140,12 +140,12 @@ class Downlink:
             if missing and all(one.kind == WORD for one in missing) and await self._is_overtaken():
                 continue
             failed = await self._fetch_all(missing)
-            if wanted and not failed and not self._news.is_set():
-                await asyncio.to_thread(self._store.keep_only, {one.sha256 for one in wanted})
             if wanted:
                 lacking = {one.sha256 for one in await asyncio.to_thread(self._missing, wanted)}
                 there = (one for one in wanted if one.sha256 not in lacking)
                 self._present = tuple(DocumentReady(one.kind, one.sha256) for one in there)
+                if not lacking and not self._news.is_set():
+                    await asyncio.to_thread(self._store.keep_only, {one.sha256 for one in wanted})
             failures = failures + 1 if failed else 0
             await self._wait(failures)
 

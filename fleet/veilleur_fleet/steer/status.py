@@ -10,9 +10,11 @@ from veilleur_contracts.messages import FetchFault, Refusal, Strictness
 from veilleur_contracts.policy_document import PolicyRejectedError
 from veilleur_contracts.standing import Standing
 from veilleur_fleet.steer.desk import standings_in
+from veilleur_fleet.store.documents import twins_in
 from veilleur_fleet.store.tables import boxes, fetches, reported
 
 NOTHING: Final = "-"
+PREFIX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,18 @@ def boxes_in(connection: sa.Connection) -> list[Seen]:
     except PolicyRejectedError as error:
         raise PolicyRejectedError(f"what was published cannot be verified any more: {error}") from None
     said = {row["box_no"]: row for row in connection.execute(sa.select(*reported.c)).mappings()}
+    wanted = {row.box: {sha256[:PREFIX] for _, sha256, _ in row.documents} for row in twins_in(connection).values()}
     lost = {row["box_no"]: row for row in connection.execute(sa.select(*fetches.c)).mappings()}
     found = connection.execute(sa.select(boxes.c.box_no, boxes.c.box, boxes.c.controller).order_by(boxes.c.box)).all()
     return [
-        _seen(box, controller, standings.get(controller), said.get(number), lost.get(number))
+        _seen(box, controller, standings.get(controller), said.get(number), _still(lost.get(number), wanted.get(box)))
         for number, box, controller in found
     ]
+
+
+def _still(lost: sa.RowMapping | None, wanted: set[str] | None) -> sa.RowMapping | None:
+    """Return what could not be fetched, unless it is no longer wanted."""
+    return lost if lost is not None and lost["document"] in (wanted or ()) else None
 
 
 def _seen(
