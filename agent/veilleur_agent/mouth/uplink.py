@@ -233,13 +233,16 @@ class Uplink:
 
     async def _subscribe(self, client: _Client) -> None:
         """Ask for what nothing goes without, and for the twin, which can be asked for elsewhere."""
-        for channel in (Down.ACK, *(() if self._papers is None else (Down.AUDIT,))):
-            _check_granted(await client.subscribe(down_topic(self._controller, self._box, channel), qos=1))
-        if self._twin_told is not None:
-            try:
-                _check_granted(await client.subscribe(down_topic(self._controller, self._box, Down.TWIN), qos=1))
-            except BrokerRefusedError:
-                self._tell("twin.refused")
+        channels = [Down.ACK, *(() if self._papers is None else (Down.AUDIT,))]
+        needed = len(channels)
+        channels += [] if self._twin_told is None else [Down.TWIN]
+        topics = [(down_topic(self._controller, self._box, channel), 1) for channel in channels]
+        codes = list(await client.subscribe(topics))
+        _check_granted(codes[:needed])
+        try:
+            _check_granted(codes[needed:])
+        except BrokerRefusedError:
+            self._tell("twin.refused")
 
     async def _tls(self) -> ssl.SSLContext | None:
         if self._broker.tls is None:

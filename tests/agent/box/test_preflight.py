@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from veilleur_agent.preflight import Plan, StartRefusedError, gateway_of, lock_state, plan_of
-from veilleur_agent.settings import SettingsRejectedError, broker_of, settings_of
+from veilleur_agent.settings import SettingsRejectedError, broker_of, door_of, settings_of
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.site import parse_site
 
@@ -170,6 +170,30 @@ def test_a_broker_is_read_from_its_address(url, host, port, user, password) -> N
 def test_an_address_that_is_none_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(SettingsRejectedError, match="--broker") as refusal:
         broker_of(url)
+    assert "geheim" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "door"),
+    [
+        pytest.param(None, None, id="none"),
+        pytest.param("http://10.0.0.2:8081", ("http", "10.0.0.2", 8081), id="address"),
+        pytest.param("http://fleet.example", ("http", "fleet.example", 80), id="no-port"),
+        pytest.param("https://[::1]/", ("https", "::1", 443), id="ipv6"),
+    ],
+)
+def test_a_door_is_read_from_its_address(url, door) -> None:
+    found = door_of(url)
+    assert (found and (found.scheme, found.host, found.port)) == door
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "10.0.0.2:8081", "ftp://x", "http://", "http://u:geheim@h", "http://h:99999", "http://h/x", "http://[::1"],
+)
+def test_a_door_that_is_none_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingsRejectedError, match="--fleet") as refusal:
+        door_of(url)
     assert "geheim" not in str(refusal.value)
 
 

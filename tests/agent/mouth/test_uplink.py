@@ -34,9 +34,10 @@ WITHIN_S = 20.0
 class Speaker:
     """An uplink over a real outbox, with what it told."""
 
-    def __init__(self, shelf: Shelf, broker: Broker, clock: SystemClock) -> None:
+    def __init__(self, shelf: Shelf, broker: Broker, clock: SystemClock, *, steered: bool = False) -> None:
         self.shelf = shelf
         self.told: list[tuple[str, dict[str, object]]] = []
+        self.twins: list[bytes] = []
         self.uplink = Uplink(
             broker,
             shelf,
@@ -46,6 +47,7 @@ class Speaker:
             lost=self._lost,
             clock=clock,
             patience=QUICK,
+            told=self.twins.append if steered else None,
         )
         self.times_lost = 0
         self._said = 0
@@ -86,9 +88,11 @@ class Speaker:
 
 
 @asynccontextmanager
-async def speaking(path: Path, host: str, port: int, version: MqttVersion = "auto") -> AsyncIterator[Speaker]:
+async def speaking(
+    path: Path, host: str, port: int, version: MqttVersion = "auto", *, steered: bool = False
+) -> AsyncIterator[Speaker]:
     shelf = await Shelf.open(path, Bounds(), SystemClock())
-    speaker = Speaker(shelf, Broker(port, version=version), SystemClock())
+    speaker = Speaker(shelf, Broker(port, version=version), SystemClock(), steered=steered)
     speaker.uplink.lead_to((host,))
     task = speaker.task = asyncio.create_task(speaker.uplink.run(), name="uplink")
     try:
@@ -397,3 +401,13 @@ def test_repeated_acknowledgements_of_the_same_number_are_no_progress() -> None:
     assert flight.overdue_in_s() == 0
     flight.give_up()
     assert flight.after(8, 10) == 10
+
+
+async def test_what_the_fleet_retained_for_the_box_is_heard_at_once_and_so_is_what_follows(tmp_path, mosquitto) -> None:
+    topic = down_topic("ville", "gare-01", Down.TWIN)
+    async with aiomqtt.Client(mosquitto.host, mosquitto.port) as fleet:
+        await fleet.publish(topic, b"before", qos=1, retain=True)
+        async with speaking(tmp_path / "outbox", mosquitto.host, mosquitto.port, steered=True) as speaker:
+            await speaker.until(lambda: speaker.twins == [b"before"])
+            await fleet.publish(topic, b"after", qos=1, retain=True)
+            await speaker.until(lambda: speaker.twins == [b"before", b"after"])
