@@ -83,6 +83,7 @@ class GapReason(IntEnum):
     TOO_OLD = 1
     OUTBOX_DAMAGED = 2
     COARSENED = 3
+    FLEET_RESTORED = 4
 
 
 class RoadLevel(IntEnum):
@@ -185,7 +186,7 @@ StreamNumber = Annotated[
 ]
 LabelNumber = Annotated[int, Meta(ge=0, le=5, description="Label")]
 StateNumber = Annotated[int, Meta(ge=0, le=6, description="CameraState")]
-ReasonNumber = Annotated[int, Meta(ge=0, le=3, description="GapReason")]
+ReasonNumber = Annotated[int, Meta(ge=0, le=4, description="GapReason")]
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

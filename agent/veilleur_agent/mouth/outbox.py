@@ -226,6 +226,9 @@ class Outbox:
     def acknowledge(self, ack: Ack) -> int:
         """Delete what the fleet has stored; return how many rows went.
 
+        A fleet that was restored from a backup acknowledges less than it did; what was deleted since is told as a Gap,
+        or its mark could never pass. An old acknowledgement that comes late does the same, and the fleet filters that.
+
         Raises:
             AckRejectedError: It names numbers that were never given.
         """
@@ -235,6 +238,8 @@ class Outbox:
         following, acknowledged = known[0]
         if ack.upto >= following:
             raise AckRejectedError("the fleet acknowledges numbers that this box never gave")
+        if ack.upto < acknowledged:
+            self._reopen(ack, acknowledged)
         if ack.upto <= acknowledged:
             return 0
         with self._transaction():
@@ -243,6 +248,12 @@ class Outbox:
             ours = self.started_ms * STREAMS_A_START
             self._do("DELETE FROM stream WHERE acknowledged = next - 1 AND number < ?", (ours,))
         return rows
+
+    def _reopen(self, ack: Ack, acknowledged: int) -> None:
+        with self._transaction():
+            gap = gap_row(ack.upto + 1, acknowledged, GapReason.FLEET_RESTORED, self._running_s())
+            self._room.append(ack.stream, gap)
+            self._do("UPDATE stream SET acknowledged = ? WHERE number = ?", (ack.upto, ack.stream))
 
     def expire(self) -> int:
         """Coarsen what is half as old as may be, drop what is older; return how many records were dropped."""

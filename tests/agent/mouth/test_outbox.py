@@ -124,6 +124,21 @@ def test_an_acknowledgement_deletes_up_to_its_number_and_no_further(opener: Open
     assert starts_of(outbox) == [5, 6, 7, 8, 9, 10]
 
 
+def test_a_fleet_that_was_restored_is_told_what_is_gone_and_gets_the_rest(opener: Opener) -> None:
+    outbox = opener()
+    outbox.store(windows(1, 10))
+    (stream,) = outbox.streams()
+    outbox.acknowledge(Ack(stream, 7))
+    assert outbox.acknowledge(Ack(stream, 4)) == 0, "the backup held four"
+    said = records_of(outbox, MessageClass.STATISTICS)
+    assert said.pop((stream, 5)) == Gap(5, 7, GapReason.FLEET_RESTORED)
+    assert sorted(seq for _, seq in said) == [8, 9, 10]
+    outbox.acknowledge(Ack(stream, 10))
+    assert outbox.left() == 0
+    outbox.acknowledge(Ack(stream, 0))
+    assert records_of(outbox, MessageClass.STATISTICS) == {(stream, 1): Gap(1, 10, GapReason.FLEET_RESTORED)}
+
+
 def test_an_acknowledgement_of_what_was_never_sent_is_refused_and_deletes_nothing(opener: Opener) -> None:
     outbox = opener()
     outbox.store(windows(1, 3))
