@@ -18,7 +18,7 @@ from veilleur_fleet.web.login import PER_ADDRESS, PER_PAIR
 
 WRONG = " ".join(["wrong"] * 3)
 PUBLIC = {"/login", "/healthz"}
-NEEDS_SOMETHING = re.compile(r"[{]")
+NEEDS_SOMETHING = re.compile(r"[{][^}]*[}]")
 
 
 @pytest.fixture
@@ -53,10 +53,16 @@ def test_every_route_says_who_may_enter(house) -> None:
     assert len(routes_of(house.app)) > len(PUBLIC)
 
 
-def test_whatever_changes_something_checks_its_form(house) -> None:
-    for route in routes_of(house.app):
-        if route.methods - {"GET", "HEAD"}:
-            assert "checked_form" in {one.call.__name__ for one in route.dependant.dependencies}, route.path
+@pytest.mark.parametrize("role", ["operator", "dpo-ville", "consumer-x"])
+async def test_whatever_changes_something_checks_its_form(house, role) -> None:
+    house.add("jmartin", role)
+    acting = [route.path for route in routes_of(house.app) if route.methods - {"GET", "HEAD"}]
+    assert len(acting) > 4
+    async with house.browser() as web:
+        await log_in(web)
+        for path in acting:
+            for form in ({}, {"form_token": "0" * 64}):
+                assert (await web.post(NEEDS_SOMETHING.sub("x", path), data=form)).status_code == 403, path
 
 
 async def test_without_an_account_the_page_is_open_and_says_so(house) -> None:
@@ -73,7 +79,7 @@ async def test_from_the_first_account_on_nothing_is_told_to_strangers(house) -> 
         assert (await web.get("/?lang=en")).status_code == 200
         house.add("jmartin", "operator")
         for route in [*routes_of(house.app), None]:
-            path = "/v1/openapi.json" if route is None else NEEDS_SOMETHING.split(route.path)[0]
+            path = "/v1/openapi.json" if route is None else NEEDS_SOMETHING.sub("x", route.path)
             if path in PUBLIC:
                 assert (await web.get(path)).status_code == 200
                 continue
@@ -88,13 +94,22 @@ async def test_from_the_first_account_on_nothing_is_told_to_strangers(house) -> 
 async def test_people_are_sent_to_the_login_and_programs_are_told_what_to_send(closed) -> None:
     async with closed.browser() as web:
         page = await web.get("/?period=1h&lang=en")
-        assert (page.status_code, page.headers["location"]) == (303, "/login?next=/%3Fperiod%3D1h%26lang%3Den")
+        assert (page.status_code, page.headers["location"]) == (303, "/login?next=/%3Fperiod%3D1h%26lang%3Den&lang=en")
         program = await web.get("/v1/counts")
         assert program.status_code == 401
         assert program.headers["www-authenticate"].startswith("Bearer")
         assert "veilleur-fleet token new" in program.json()["error"]
         for wrong in ("Bearer", "Bearer x", "Basic eDp5", f"Bearer {'x' * 5000}"):
             assert (await web.get("/v1/counts", headers={"authorization": wrong})).status_code == 401
+
+
+async def test_each_page_is_there_in_the_other_language_too(closed) -> None:
+    async with closed.browser() as web:
+        assert 'href="/login?lang=en"' in (await web.get("/login?lang=fr")).text
+        await log_in(web)
+        for path in ("/docs", "/services", "/notices", "/account"):
+            assert f'href="{path}?lang=fr"' in (await web.get(f"{path}?lang=en")).text, path
+        assert 'href="/?lang=fr' in (await web.get("/?lang=en")).text
 
 
 async def test_a_person_logs_in_where_they_wanted_to_go_and_logs_out(closed) -> None:

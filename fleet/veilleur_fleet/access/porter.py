@@ -46,12 +46,14 @@ class Visit:
         caller: Who asks; None: nobody known, and everybody is asked.
         secret: What the browser keeps, from which its forms are told from others'.
         session: The secret of its session; None: it has none.
+        here: Path of the page it asks for, which another language can be asked of; None: it asks for none.
         form_used: Whether a form was drawn for it.
     """
 
     caller: Caller | None
     secret: str
     session: str | None = None
+    here: str | None = None
     form_used: bool = field(default=False)
 
     def form_token(self) -> str:
@@ -98,6 +100,7 @@ class Porter:
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(self._root)
         visit = Visit(PASSER_BY, "") if path.startswith(_STATIC) else await self._visit_of(headers)
+        visit.here = path if scope["method"] == "GET" else None
         scope.setdefault("state", {})["visit"] = visit
         given = visit.secret
 
@@ -138,7 +141,8 @@ def ask_who(request: Request, root: str) -> Response:
     path = request.url.path.removeprefix(root)
     if request.method == "GET" and "text/html" in request.headers.get("accept", "") and not path.startswith("/v1/"):
         query = f"?{request.url.query}" if request.url.query else ""
-        return RedirectResponse(f"{root}/login?next={quote(path + query)}", 303)
+        lang = "&lang=" + quote(request.query_params["lang"][:8]) if "lang" in request.query_params else ""
+        return RedirectResponse(f"{root}/login?next={quote(path + query)}{lang}", 303)
     sentence = "say who you are: send a token as `Authorization: Bearer ...`; `veilleur-fleet token new` makes one"
     return JSONResponse({"error": sentence}, 401, {"WWW-Authenticate": 'Bearer realm="veilleur"'})
 
