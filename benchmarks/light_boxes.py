@@ -45,6 +45,8 @@ from veilleur_simulator.processes import tie
 
 PATIENCE: Final = Patience(ack_s=2.0, ack_max_s=4.0, retry_s=0.25, retry_max_s=1.0)
 """A street waits minutes where a bench of one minute waits seconds."""
+FIRST_S: Final = 1_790_000_000
+"""What stands as a time in the first thing that a box says; from there on it counts."""
 BOUNDLESS: Final = Budget(1e6, 1 << 30)
 
 Fact = tuple[str, int, int]
@@ -89,7 +91,7 @@ class LightBox:
         self._number = context_number_of(self._context)
         self.control: ControlEnd | None = None
         self.left: int | None = None
-        self._said = 0
+        self.said_count = 0
         self.hold.say(self._context)
         self.hold.saved()
 
@@ -115,15 +117,15 @@ class LightBox:
 
     def say(self, said: Said) -> int:
         """Say one thing more, and write it down; return its number."""
-        self._said += 1
-        record = self._record(self._said)
-        said.facts.add((self.name, type(record).__struct_config__.tag, self._said))
+        self.said_count += 1
+        record = self._record(FIRST_S + self.said_count)
+        said.facts.add((self.name, type(record).__struct_config__.tag, FIRST_S + self.said_count))
         said.by_class[m.CLASS_OF[type(record)].value] += 1
         if isinstance(record, m.CrossingWindow):
             said.crossings += sum(count or 0 for count in record.counts)
         self.hold.say(record)
         self.hold.saved()
-        return self._said
+        return FIRST_S + self.said_count
 
     def _record(self, n: int) -> m.Record:
         draw = self._chance.random()
@@ -164,6 +166,7 @@ class Crew:
         self.boxes, self._lock, self._patient = boxes, lock, patient
         self._process: subprocess.Popen[bytes] | None = None
         self.events: Counter[str] = Counter()
+        self.refusals = 0
 
     @property
     def pid(self) -> int:
@@ -174,6 +177,7 @@ class Crew:
     def begin(self, shift_ms: int = 0) -> None:
         """Start the mouths, with their clocks set wrongly by ``shift_ms``."""
         theirs, fds, told = [], [], []
+        self.refusals = self.events["mouth.refused"]
         with self._lock:
             for box in self.boxes:
                 ours, other = control_pair()

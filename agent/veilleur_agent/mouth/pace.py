@@ -1,4 +1,4 @@
-"""How fast a backlog may go out: more while the fleet answers at once, half as much and rests when it does not.
+"""What goes out first, and how fast a backlog may: more while the fleet answers at once, half when it does not.
 
     unanswered at a time  ▁▂▃▄▅▆▇ answered soon: one step more      ▇▄▂▁ answered late, or not at all: half, and rest
 
@@ -8,8 +8,17 @@ What a street says from day to day is far below all of it, and alarms, events an
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from veilleur_contracts.clock import Clock
+from veilleur_contracts.messages import BATCH_BYTES_MAX, MessageClass, class_of_stream, is_alarm_stream
+
+UNPACED: Final = (MessageClass.EVENT, MessageClass.AGGREGATE)
+PACED: Final = (MessageClass.STATISTICS, MessageClass.TECHNICAL)
+TECHNICAL_EVERY: Final = 4
+"""Of what is paced, one batch in four may be technical first, so that a long backlog of statistics does not make a box
+look dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +28,9 @@ class PaceLimits:
     Attributes:
         start_bytes: What may be unanswered at a time, after each connection.
         least_bytes: The least of it: a hundred windows.
-        most_bytes: The most of it: one whole batch.
-        bytes_s: The most in a second: a quarter of what a fleet stores, so that one box alone leaves room for others.
+        most_bytes: The most of it: four hundred windows, ten milliseconds of a fleet's time.
+        bytes_s: The most in a second, some 1,800 windows: what one fleet tells consumers on ``out/`` beside all else,
+            so that boxes of the same shard, told in the same order, do not wait behind a backlog.
         soon_s: An answer within this came soon.
         probe_s: An answer that is missing this long, and twice as long as the last one took, may be lost: one more
             batch goes out, whose answer counts for both.
@@ -30,8 +40,8 @@ class PaceLimits:
 
     start_bytes: int = 8_192
     least_bytes: int = 4_096
-    most_bytes: int = 65_536
-    bytes_s: float = 524_288.0
+    most_bytes: int = 16_384
+    bytes_s: float = 65_536.0
     soon_s: float = 0.25
     probe_s: float = 1.0
     spread_s: float = 1.0
@@ -102,3 +112,27 @@ class Pace:
         """Go half as fast: an answer came late, or none came."""
         self._slowed_at_s = self._clock.elapsed_s()
         self.window_bytes = max(self._limits.least_bytes, self.window_bytes // 2)
+
+
+def is_paced(stream: int) -> bool:
+    """Tell whether ``stream`` is one of statistics, or a technical one that is not of alarms."""
+    return class_of_stream(stream) in PACED and not is_alarm_stream(stream)
+
+
+def order_of(room_bytes: int, turn: int) -> list[tuple[Callable[[int], bool], int]]:
+    """Return which streams come first, and how long a batch of them may be: T alarm, E, A, then S and other T.
+
+    Args:
+        room_bytes: What the pace allows.
+        turn: How many paced batches have gone out.
+    """
+    order: list[tuple[Callable[[int], bool], int]] = [(is_alarm_stream, BATCH_BYTES_MAX)]
+    order += [(partial(_is_plain, kind=kind), BATCH_BYTES_MAX) for kind in UNPACED]
+    if room_bytes:
+        paced = PACED if turn % TECHNICAL_EVERY else PACED[::-1]
+        order += [(partial(_is_plain, kind=kind), room_bytes) for kind in paced]
+    return order
+
+
+def _is_plain(stream: int, kind: MessageClass) -> bool:
+    return class_of_stream(stream) is kind and not is_alarm_stream(stream)

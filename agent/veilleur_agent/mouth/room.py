@@ -4,7 +4,7 @@ too many bytes, or too old ──▶ coarsen statistics never published ──�
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +16,9 @@ ROW_BYTES: Final = 48
 """What a row costs on disk beside its record, about."""
 DROPPED_SHARE: Final = 0.05
 """Dropped at once when the outbox is full, so that gaps are few and long."""
-COARSENED_SHARE: Final = 0.01
-"""Won at once by coarsening, so that nobody waits long for it."""
+COARSENED_FROM: Final = 0.9
+"""Filled so far, coarsening begins: a little with each call, and all is looked at before the outbox is full."""
+SLICES_AT_ONCE: Final = 2
 SLICE_ROWS: Final = 4096
 SPAN_S: Final = 86_400
 """A slice that is shorter, in rows and in time, is left to grow: buckets cut by its ends stay fine."""
@@ -94,17 +95,15 @@ class Room:
         return int(rows)
 
     def make(self, current: int, now_s: int) -> None:
-        """Coarsen statistics when there are too many bytes; then drop, in the order of ``DROP_ORDER``, in long runs.
+        """Coarsen when there are many bytes; with too many, drop long runs in the order of ``DROP_ORDER``.
 
         Args:
             current: The stream of statistics that still grows.
             now_s: Running seconds.
         """
         most = self._bounds.bytes_max
-        if self.bytes <= most:
-            return
-        enough = int(most * (1 - COARSENED_SHARE))
-        self._coarsen(current, _EVER, lambda: self.bytes <= enough)
+        if self.bytes > most * COARSENED_FROM:
+            self._coarsen(current, _EVER)
         if self.bytes <= most:
             return
         wanted = int(most * (1 - DROPPED_SHARE))
@@ -121,21 +120,24 @@ class Room:
 
     def expire(self, current: int, now_s: int) -> None:
         """Coarsen statistics of half the age bound, and drop what is older than all of it."""
-        self._coarsen(current, now_s - self._bounds.age_max_s // 2, lambda: False)
+        self._coarsen(current, now_s - self._bounds.age_max_s // 2)
         self._drop(self._rows(_OLDER, (now_s - self._bounds.age_max_s,)), GapReason.TOO_OLD, now_s)
 
-    def _coarsen(self, current: int, older_than_s: int, is_enough: Callable[[], bool]) -> None:
-        """Coarsen what was never published: of what was, the fleet may hold the parts."""
+    def _coarsen(self, current: int, older_than_s: int) -> None:
+        """Coarsen a little of what was never published: of what was, the fleet may hold the parts."""
         streams = self._rows(_UNPUBLISHED)
         known = {number for number, _ in streams}
         self._coarse = {key: upto for key, upto in self._coarse.items() if key[1] in known}
+        left = SLICES_AT_ONCE
         for step in STEPS:
             for stream, published in streams:
                 upto = max(published, self._coarse.get((step, stream), 0))
-                while not is_enough():
-                    rows = self._slice(stream, upto, older_than_s)
-                    if not rows or (stream == current and not _is_long(rows)):
+                while rows := self._slice(stream, upto, older_than_s):
+                    if stream == current and not _is_long(rows):
                         break
+                    if not left:
+                        return
+                    left -= 1
                     self._rewrite(stream, rows, coarsened(rows, step))
                     upto = self._coarse[step, stream] = rows[-1].last
 

@@ -32,20 +32,15 @@ from veilleur_agent.mouth.errors import (
 from veilleur_agent.mouth.inflight import InFlight, Patience
 from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox, Parcel
-from veilleur_agent.mouth.pace import Pace, PaceLimits
+from veilleur_agent.mouth.pace import Pace, PaceLimits, is_paced, order_of
 from veilleur_agent.mouth.papers import LOOK_EVERY_S, Papers
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_contracts.audit_copy import Copied, PartRejectedError, decode_copied
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.codec import MessageRejectedError, decode_ack
-from veilleur_contracts.messages import BATCH_BYTES_MAX, MessageClass, class_of_stream, is_alarm_stream
+from veilleur_contracts.messages import MessageClass
 from veilleur_contracts.topics import Down, Up, down_topic, up_topic
 
-UNPACED: Final = (MessageClass.EVENT, MessageClass.AGGREGATE)
-PACED: Final = (MessageClass.STATISTICS, MessageClass.TECHNICAL)
-TECHNICAL_EVERY: Final = 4
-"""Of what is paced, one batch in four may be technical first, so that a long backlog of statistics does not make a box
-look dead."""
 DISK_RETRY_S: Final = 1.0
 NOBODY_LISTENS: Final = 0x10
 """PUBACK of MQTT 5: taken, and there was nobody to give it to."""
@@ -320,7 +315,7 @@ class Uplink:
     async def _speak(self, client: _Client) -> None:
         while True:
             self._more.clear()
-            allowed = self._pace.allowed(self._in_flight.bytes_of(_is_paced))
+            allowed = self._pace.allowed(self._in_flight.bytes_of(is_paced))
             parcel = await self._next(allowed.size_bytes) if self._in_flight.has_room() else None
             if parcel is None:
                 await self._wait_for_more(allowed.again_in_s if self._in_flight.has_room() else None)
@@ -331,7 +326,7 @@ class Uplink:
                 self._tell("uplink.unheard")
             self._is_unheard = client.is_unheard
             self._in_flight.published(parcel)
-            if _is_paced(parcel.stream):
+            if is_paced(parcel.stream):
                 self._pace.sent(len(parcel.payload))
                 self._turn += 1
 
@@ -352,7 +347,7 @@ class Uplink:
     def _pick(self, outbox: Outbox, room: int) -> Parcel | None:
         """Choose the next batch by class, oldest stream first, and mark it; ``room`` is what the pace allows."""
         streams = outbox.streams()
-        for is_wanted, most in self._order(room):
+        for is_wanted, most in order_of(room, self._turn):
             for stream, acknowledged in streams.items():
                 if is_wanted(stream):
                     parcel = outbox.next_batch(stream, self._in_flight.after(stream, acknowledged), most)
@@ -360,15 +355,6 @@ class Uplink:
                         outbox.mark(parcel)
                         return parcel
         return None
-
-    def _order(self, room: int) -> list[tuple[Callable[[int], bool], int]]:
-        """Return which streams come first, and how long a batch of them may be: T alarm, E, A, then S and other T."""
-        order: list[tuple[Callable[[int], bool], int]] = [(is_alarm_stream, BATCH_BYTES_MAX)]
-        order += [(partial(_is_plain, kind=kind), BATCH_BYTES_MAX) for kind in UNPACED]
-        if room:
-            paced = PACED if self._turn % TECHNICAL_EVERY else PACED[::-1]
-            order += [(partial(_is_plain, kind=kind), room) for kind in paced]
-        return order
 
     async def _wait_for_more(self, again_in_s: float | None) -> None:
         """Wait for news, until something is overdue, or until the pace may let more go."""
@@ -384,14 +370,6 @@ class Uplink:
                 self._tell("uplink.unacknowledged")
             self._in_flight.give_up()
             self._pace.slower()
-
-
-def _is_plain(stream: int, kind: MessageClass) -> bool:
-    return class_of_stream(stream) is kind and not is_alarm_stream(stream)
-
-
-def _is_paced(stream: int) -> bool:
-    return class_of_stream(stream) in PACED and not is_alarm_stream(stream)
 
 
 async def _to_the_end(session: Coroutine[Any, Any, None]) -> None:
