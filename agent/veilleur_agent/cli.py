@@ -200,6 +200,7 @@ def enrol(
     Console().print(
         f"{enrolled.box} of {enrolled.controller} is enrolled with {enrolled.fleet}; it speaks to {enrolled.broker}",
         highlight=False,
+        soft_wrap=True,
     )
 
 
