@@ -28,7 +28,15 @@ GROWTH_MAX_MIB: Final = 64
 LENGTH_MAX: Final = 70_000
 """Beyond the longest that any decoder of the wire reads."""
 SLOWEST_S: Final = 5
-SLOW: Final = {"signatures": 0.2, "signed root": 0.2, "site": 0.3, "audit checkpoint": 0.3, "policy": 0.5}
+SLOW: Final = {
+    "signatures": 0.2,
+    "signed root": 0.2,
+    "site": 0.3,
+    "audit checkpoint": 0.3,
+    "audit part": 0.2,
+    "privacy report": 0.2,
+    "policy": 0.5,
+}
 """Share of inputs of decoders that check signatures or read TOML, as against the others."""
 
 

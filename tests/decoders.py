@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import msgspec
 
 from policy_builders import NOW, CityHall, a_policy, key_of
+from report_builders import KEY, Reporting, a_report
 from veilleur_agent import control as c
 from veilleur_agent.hold import Hold, restore_hold
 from veilleur_contracts import messages as m
 from veilleur_contracts.audit import DiskFull, Entry, decode_entry, encode_entry
+from veilleur_contracts.audit_copy import Copied, decode_copied, decode_part, encode_copied, encode_part
+from veilleur_contracts.audit_follow import Head, follow
 from veilleur_contracts.authority import Root, check_root, read_root
 from veilleur_contracts.codec import (
     decode_ack,
@@ -39,6 +42,7 @@ from veilleur_contracts.policy_document import (
     check_policy,
     decode_document,
 )
+from veilleur_contracts.report import read_report, sign_report
 from veilleur_contracts.site import parse_site
 from veilleur_contracts.topics import Up, read_up_topic, up_topic
 from veilleur_fleet.judge import judge
@@ -119,6 +123,10 @@ def _judged(data: bytes) -> None:
 
 def _topic(data: bytes) -> None:
     read_up_topic(data.decode("utf-8", "replace"))
+
+
+def _part(data: bytes) -> None:
+    follow(Head(), decode_part(data), held=lambda *_: (), known=lambda _: None)
 
 
 def _verifier(data: bytes) -> None:
@@ -210,4 +218,9 @@ def decoders() -> Iterator[Decoder]:
     yield Decoder("audit entry", decode_entry, (encode_entry(_ENTRY),))
     yield Decoder("verifier key", _verifier, (str(_VERIFIER).encode(),))
     note = sign_checkpoint(Checkpoint("ville/gare-01", 3, b"r" * 32), key_of(7))
+    box = Reporting()
+    yield Decoder("audit part", _part, (encode_part(box.audit_part()),))
+    yield Decoder("audit copied", decode_copied, (encode_copied(Copied("a" * 16, 9)),))
+    report = sign_report(a_report(), KEY)
+    yield Decoder("privacy report", lambda data: read_report(data, box.verifier), (report,))
     yield Decoder("audit checkpoint", lambda data: read_checkpoint(data, _VERIFIER), (note,))

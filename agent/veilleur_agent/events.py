@@ -98,6 +98,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "uplink.unacknowledged": {},
     "uplink.unheard": {},
     "uplink.ack_rejected": {},
+    "papers.refused": {},
     "twin.heard": {"sequence": int, "documents": int},
     "twin.rejected": {},
     "twin.refused": {},

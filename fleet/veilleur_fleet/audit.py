@@ -23,6 +23,7 @@ from veilleur_contracts.notes import (
     verifier_of,
 )
 from veilleur_contracts.tiles import LogUnreadableError, Tiles
+from veilleur_fleet.audit_copies import COPY_HELP, TRUST_HELP, copy, trust
 from veilleur_fleet.keys import read_key, read_passphrase
 
 VERIFIER_CHARACTERS_MAX: Final = 512
@@ -46,6 +47,8 @@ Verifies the whole log first, and that it only grew since the checkpoint in gare
 audit_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Verify the audit logs of boxes, and witness them."
 )
+audit_app.command("copy", epilog=COPY_HELP)(copy)
+audit_app.command("trust", epilog=TRUST_HELP)(trust)
 Key = Annotated[str, typer.Option(help="Key of the log, NAME+ID+BASE64, or a file that holds it.")]
 Passphrase = Annotated[
     Path | None,

@@ -1,12 +1,16 @@
 """The copy of a box's audit that the fleet holds: it grows by signed parts, and what a box takes back is alarmed."""
 
 import pytest
+from typer.testing import CliRunner
 
-from audit_builders import chained, changed_entry, happenings
-from report_builders import Reporting
+from audit_builders import chained, changed_entry, happenings, write_log
+from report_builders import OTHER_KEY, Reporting
+from veilleur_contracts.audit_check import check_log
 from veilleur_contracts.audit_copy import log_id_of
 from veilleur_contracts.merkle import frontier_of, leaf_hash, subtrees_of
+from veilleur_contracts.tiles import Tiles
 from veilleur_contracts.topics import Up
+from veilleur_fleet.audit import audit_app
 
 
 @pytest.fixture
@@ -86,3 +90,54 @@ def test_rubbish_is_alarmed_and_kept_apart(ledger, ask, box, payload) -> None:
     stored = ledger.store([box.delivery(Up.AUDIT, payload)])
     assert (stored.copied, stored.envelopes_refused) == ([], 1)
     assert alarms(ask) == [("refused-audit", -1, -1)]
+
+
+def run(*words) -> tuple[int, str]:
+    done = CliRunner().invoke(audit_app, [*map(str, words)], env={"COLUMNS": "300"})
+    return done.exit_code, done.output
+
+
+def test_a_copy_is_taken_away_and_the_boxs_own_log_compared_with_it(ledger, box, tmp_path) -> None:
+    ledger.store([box.part(0, 12), box.part(12, 20)])
+    folder = tmp_path / "copies"
+    code, said = run("copy", "gare-01", folder, "--data", tmp_path / "fleet")
+    assert code == 0, said
+    assert "20 entries" in said
+    assert check_log(Tiles(folder / "1"), box.verifier).is_whole
+    code, said = run("verify", folder / "1", "--key", folder / "1" / "key")
+    assert (code, "whole, and signed to the end" in said) == (0, True), said
+    forked = tmp_path / "box"
+    entries = chained(happenings(9, 7)[1:], box.entries[:8])
+    write_log(forked, entries)
+    code, said = run("verify", forked, "--key", folder / "1" / "key", "--copy", folder / "1")
+    assert (code, "entry is 8" in said) == (1, True), said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("copy", "nobody", "x"), "holds no audit of nobody"),
+        (("copy", "gare-01", "."), "is there already"),
+        (("trust", "nobody", str(Reporting().verifier)), "no box called nobody"),
+        (("trust", "gare-01", str(Reporting("quai-7").verifier)), "no key of the audit of gare-01"),
+        (("trust", "gare-01", "rubbish"), "a verifier key is written"),
+    ],
+)
+def test_what_cannot_be_copied_or_trusted_is_refused_with_one_sentence(ledger, box, tmp_path, words, sentence) -> None:
+    ledger.store([box.part()])
+    code, said = run(*words, "--data", tmp_path / "fleet")
+    assert code == 1
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+def test_another_key_is_taken_once_a_person_accepts_it(ledger, ask, box, tmp_path) -> None:
+    ledger.store([box.part()])
+    again = Reporting(key=OTHER_KEY)
+    assert ledger.store([again.part()]).copied == []
+    for _ in range(2):
+        code, said = run("trust", "gare-01", again.verifier, "--data", tmp_path / "fleet")
+        assert code == 0, said
+    assert [one.upto for one in ledger.store([again.part(), again.report()]).copied] == [1]
+    assert ask("SELECT count(*) FROM reports") == [(1,)]
+    assert ask("SELECT action FROM actions") == [("audit-key.trusted",)]

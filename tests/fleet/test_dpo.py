@@ -1,7 +1,6 @@
 """The DPO's pages: whose boxes a DPO sees, what differs, the audit and its forks, the PDF, and what is published."""
 
 import re
-import zlib
 
 import msgspec
 import pytest
@@ -10,6 +9,7 @@ from audit_builders import chained, happenings
 from city_hall import CityHall
 from fleet_builders import NOW_MS
 from house_builders import House, form_token_in, log_in
+from pdf_builders import text_of
 from report_builders import OTHER_KEY, Reporting, a_report, confinement, within
 from veilleur_contracts.audit import Process
 from veilleur_contracts.report import read_report
@@ -144,16 +144,6 @@ async def test_the_signed_report_can_be_taken_away_and_verified_elsewhere(house,
     reported(ledger, box)
     raw = await seen(house, "/dpo/box/gare-01/report.json")
     assert read_report(raw.content, box.verifier).identity.box == "gare-01"
-
-
-def text_of(pdf: bytes) -> str:
-    """Return the text of a PDF whose fonts are the readers' own, one piece a line."""
-    pages = [
-        zlib.decompress(found)
-        for found in re.findall(rb"FlateDecode[^>]*>>\s*stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
-    ]
-    pieces = re.findall(rb"\(((?:\\.|[^\\()])*)\)\s*Tj", b"\n".join(pages))
-    return " ".join(re.sub(rb"\\(.)", rb"\1", piece).decode("cp1252") for piece in pieces)
 
 
 @pytest.mark.parametrize("lang", ["fr", "en"])

@@ -52,6 +52,7 @@ REFUSED_PROTOCOL: Final = frozenset({1, 132})
 
 CANCEL_AGAIN_S: Final = 0.5
 FAILURE_CODES_FROM: Final = 0x80
+REFUSED_PAPERS_PAUSE_S: Final = 600.0
 REFUSALS_AT_THE_END: Final = frozenset(
     {0x82, 0x87, 0x8C, 0x8E, 0x90, 0x93, 0x94, 0x95, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9F}
 )
@@ -139,6 +140,8 @@ class Uplink:
         self._meter = meter or Meter()
         self._papers = papers
         self._copied = copied
+        self._clock = clock
+        self._papers_after_s = clock.elapsed_s()
         self._twin_told = told
         self._broker = broker
         self._controller = controller
@@ -301,16 +304,25 @@ class Uplink:
         _end_if_cancelled()
         if client.refusal:
             self._meter.refused += 1
-            raise _refused(client.refusal)
+            code, client.refusal = client.refusal, 0
+            raise _refused(code)
 
     async def _tell_papers(self, client: _Client, papers: Papers) -> None:
+        """Tell what box hands over; a broker whose rights are older than this agent must not stop the counts."""
         papers.restart()
         while True:
+            if self._clock.elapsed_s() < self._papers_after_s:
+                await asyncio.sleep(LOOK_EVERY_S)
+                continue
             paper = await asyncio.to_thread(papers.next)
             if paper is None:
                 await asyncio.sleep(LOOK_EVERY_S)
-            else:
+                continue
+            try:
                 await self._publish(client, paper.channel, paper.payload, retain=paper.retain)
+            except BrokerRefusedError:
+                self._tell("papers.refused")
+                self._papers_after_s = self._clock.elapsed_s() + REFUSED_PAPERS_PAUSE_S
 
     async def _speak(self, client: _Client) -> None:
         while True:
