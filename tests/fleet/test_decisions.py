@@ -3,20 +3,22 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from fleet_builders import EITHER_ENGINE, NOW_MS, Box, context, entrance_of, window
 from house_builders import PASSWORD, ROOT
-from policy_builders import a_policy
+from policy_builders import NOW, CityHall, a_policy
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.messages import MessageClass
 from veilleur_contracts.policy import EventKind
-from veilleur_contracts.policy_document import Authorisation
+from veilleur_contracts.policy_document import Authorisation, Controller
 from veilleur_fleet.access.actions import Actions, listed, verify
 from veilleur_fleet.access.capacity import Capacity, Role
 from veilleur_fleet.errors import AccessRejectedError
 from veilleur_fleet.notices.rules import Subtype, content_of
 from veilleur_fleet.routing.rules import Purpose, Route
+from veilleur_fleet.steer.desk import Desk
 from veilleur_fleet.store.past import Past, Wanted
 from veilleur_fleet.web.reach import Reach
 
@@ -80,6 +82,22 @@ def test_routes_and_grounds_are_kept_and_decide_what_is_read(entrance, database,
     stretch = Past(database.readers).after(Wanted(shard, 0), 10, reach.passes("x"))
     assert [one.name for one in stretch.told] == ["context", "crossings"]
     assert stretch.upto == stretch.last
+
+
+def test_the_grounds_of_a_controller_that_is_steered_are_those_of_its_policy(entrance, database, clock) -> None:
+    hall, table, desk = CityHall(), entrance.routing, Desk(database.desk, clock)
+    clock.at_ms = round(NOW.timestamp() * 1000)
+    allowed = Authorisation(EventKind.WRONG_WAY, NOW.date(), NOW.date(), "imported", frozenset({"30189"}))
+    table.put_grounds(ROOT, a_policy(controllers=tuple(Controller), authorisations=(allowed,)))
+    assert [one.scope.controllers for one in table.routing().grounds] == [frozenset(Controller)]
+    desk.publish(hall.signed_root(), "root")
+    assert table.routing().grounds == (), "a fleet that steers rests on nothing else"
+    allowed = msgspec.structs.replace(allowed, reference="published")
+    desk.publish(hall.fully_signed(a_policy(authorisations=(allowed,))), "root")
+    (ground,) = table.routing().grounds
+    assert (ground.authorisation.reference, ground.scope.controllers) == ("published", {Controller.VILLE})
+    desk.publish(hall.fully_signed(a_policy(2)), "root")
+    assert table.routing().grounds == ()
 
 
 def test_a_notice_stands_until_it_ends_or_is_withdrawn(entrance, clock) -> None:

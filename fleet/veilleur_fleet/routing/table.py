@@ -1,5 +1,6 @@
 """Keep the routing table and the authorisations it rests on; every change is noted in the same transaction."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -7,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from veilleur_contracts.clock import Clock
-from veilleur_contracts.policy_document import Policy
+from veilleur_contracts.policy_document import Controller, Policy, PolicyRejectedError
 from veilleur_fleet.access.actions import By, What, note
 from veilleur_fleet.routing.rules import (
     GROUNDS_MAX,
@@ -18,6 +19,8 @@ from veilleur_fleet.routing.rules import (
     check_routes,
     grounds_of,
 )
+from veilleur_fleet.steer.desk import standings_in
+from veilleur_fleet.store.documents import standing_of
 
 routes: Final = sa.table("routes", sa.column("route_no"), sa.column("route"))
 grounds: Final = sa.table("grounds", sa.column("ground_no"), sa.column("ground"))
@@ -30,11 +33,32 @@ class RoutingTable:
         self._readers = readers
         self._desk = desk
         self._clock = clock
+        self._steered: tuple[tuple[tuple[Controller, str, int], ...], dict[Controller, tuple[Ground, ...]]] = ((), {})
 
     def routing(self) -> Routing:
-        """Return what is in force."""
+        """Return what is in force; of a controller that the fleet steers, the grounds are those of its policy."""
         with self._readers.connect() as connection:
-            return _routing_of(connection)
+            kept, steered = _routing_of(connection), self._steered_grounds(connection)
+        given = [_narrowed(one, one.scope.controllers - steered.keys()) for one in kept.grounds]
+        known = [one for one in given if one.scope.controllers]
+        return Routing(kept.routes, (*known, *itertools.chain.from_iterable(steered.values())))
+
+    def _steered_grounds(self, connection: sa.Connection) -> dict[Controller, tuple[Ground, ...]]:
+        """Return the authorisations of each policy the fleet steers by; verified again when another was published."""
+        rows = {controller: standing_of(connection, controller.value) for controller in Controller}
+        mark = tuple((name, row.pinned, row.changed_ms) for name, row in rows.items() if row is not None)
+        if mark != self._steered[0]:
+            try:
+                standings = standings_in(connection)
+            except PolicyRejectedError:
+                standings = {}  # tampered with: then nothing rests on it
+            policies = {name: standings[name].policy if name in standings else None for name, _, _ in mark}
+            found = {
+                name: () if policy is None else tuple(_narrowed(one, frozenset({name})) for one in grounds_of(policy))
+                for name, policy in policies.items()
+            }
+            self._steered = (mark, found)
+        return self._steered[1]
 
     def put(self, by: By, table: Sequence[Route]) -> None:
         """Put another table in force.
@@ -80,6 +104,10 @@ def _routing_of(connection: sa.Connection) -> Routing:
         tuple(msgspec.json.decode(text, type=Route) for text in told),
         tuple(msgspec.json.decode(text, type=Ground) for text in resting),
     )
+
+
+def _narrowed(ground: Ground, controllers: frozenset[Controller]) -> Ground:
+    return msgspec.structs.replace(ground, scope=msgspec.structs.replace(ground.scope, controllers=controllers))
 
 
 def _text(document: msgspec.Struct) -> str:
