@@ -285,7 +285,7 @@ CHECKS: Final = (
         Part.IDENTITY,
         "Le rapport a moins de 26 heures.",
         "The report is less than 26 hours old.",
-        "tests/fleet/test_reports.py",
+        "tests/fleet/test_dpo.py",
     ),
     Check(
         "F03",
@@ -299,7 +299,14 @@ CHECKS: Final = (
         Part.AUDIT,
         "Le journal annonce ce rapport.",
         "The audit tells of this report.",
-        "tests/fleet/test_reports.py",
+        "tests/fleet/test_dpo.py",
+    ),
+    Check(
+        "F05",
+        Part.LAW,
+        "Le boîtier tient la politique que la flotte a publiée pour lui.",
+        "The box holds the policy that the fleet published for it.",
+        "tests/fleet/test_dpo.py",
     ),
 )
 CHECK_OF: Final[Mapping[str, Check]] = MappingProxyType({one.number: one for one in CHECKS})

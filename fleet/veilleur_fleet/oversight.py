@@ -107,7 +107,8 @@ class Oversight:
             copy = next((one for one in logs if one.key == kept.key), None)
             findings = None if copy is None else _verified(connection, copy)
             announced = copy is not None and _announces(connection, copy, kept.sha256)
-        deep = (_audit_check(findings, alarms), _announced_check(copy, kept, is_announced=announced))
+            policy = _policy_check(look.report, store.policy_for(connection, box))
+        deep = (_audit_check(findings, alarms), _announced_check(copy, kept, is_announced=announced), policy)
         others = tuple(one for one in look.judgements if one.check.number not in {"F03", "F04"})
         return Look(found, kept, look.report, (*others, *deep), alarms, size)
 
@@ -158,6 +159,15 @@ def _announced_check(copy: LogCopy | None, kept: KeptReport, *, is_announced: bo
         return Judged(CHECK_OF["F04"], Finding(Outcome.PASS, sha256, sha256))
     is_early = copy is None or copy.size == 0 or copy.heard_ms < kept.received_ms
     return Judged(CHECK_OF["F04"], Finding(Outcome.UNTESTED if is_early else Outcome.FAIL, sha256, "?"))
+
+
+def _policy_check(report: Report, published: str | None) -> Judged:
+    """Judge whether the box holds what the fleet published; a fleet that publishes nothing says nothing."""
+    held = "none" if report.law is None else report.law.sha256[:16]
+    if published is None:
+        return Judged(CHECK_OF["F05"], Finding(Outcome.UNTESTED, "?", held))
+    outcome = Outcome.PASS if report.law is not None and report.law.sha256 == published else Outcome.FAIL
+    return Judged(CHECK_OF["F05"], Finding(outcome, published[:16], held))
 
 
 def _verified(connection: sa.Connection, copy: LogCopy) -> Findings:

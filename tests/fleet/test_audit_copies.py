@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from audit_builders import chained, changed_entry, happenings, write_log
+from fleet_builders import EITHER_ENGINE
 from report_builders import OTHER_KEY, Reporting
 from veilleur_contracts.audit_check import check_log
 from veilleur_contracts.audit_copy import log_id_of
@@ -28,6 +29,7 @@ def held(ask) -> list[bytes]:
     return [bytes(row[0]) for row in ask("SELECT raw FROM audit_entries ORDER BY place")]
 
 
+@EITHER_ENGINE
 def test_a_copy_grows_and_each_part_is_answered_with_how_far_it_goes(ledger, ask, box) -> None:
     log = log_id_of(str(box.verifier))
     first = ledger.store([box.part(0, 12)])
@@ -45,6 +47,7 @@ def test_behind_a_hole_the_box_is_told_from_where_to_go_on(ledger, ask, box) -> 
     assert len(held(ask)) == 5
 
 
+@EITHER_ENGINE
 def test_a_hole_that_was_pruned_is_passed_over_and_alarmed(ledger, ask) -> None:
     box = Reporting()
     box.note(*happenings(300)[1:])
@@ -77,6 +80,7 @@ def test_what_a_box_takes_back_is_alarmed_with_its_first_bad_entry_and_the_copy_
     assert [one.upto for one in ledger.store([box.part(12, 20)]).copied] == [20], "the true log goes on"
 
 
+@EITHER_ENGINE
 def test_a_fork_told_again_and_again_is_one_alarm_that_counts(ledger, ask, box) -> None:
     ledger.store([box.part(0, 12)])
     forked = box.part(0, None, chained(happenings(9, 7)[1:], box.entries[:8]))
@@ -141,3 +145,11 @@ def test_another_key_is_taken_once_a_person_accepts_it(ledger, ask, box, tmp_pat
     assert [one.upto for one in ledger.store([again.part(), again.report()]).copied] == [1]
     assert ask("SELECT count(*) FROM reports") == [(1,)]
     assert ask("SELECT action FROM actions") == [("audit-key.trusted",)]
+
+
+def test_neither_endless_audits_nor_endless_alarms_fill_the_disk(ledger, ask, box, monkeypatch) -> None:
+    monkeypatch.setattr("veilleur_fleet.store.papers.ENTRIES_MAX", 12)
+    monkeypatch.setattr("veilleur_fleet.store.papers.ALARMS_MAX", 2)
+    ledger.store([box.part(0, 12), box.part(12, 20), *(box.part(0, size) for size in (3, 4, 5))])
+    assert len(held(ask)) == 12
+    assert alarms(ask) == [("refused-audit", -1, -1), ("truncated", 3, 11)]

@@ -3,10 +3,13 @@
 import msgspec
 import pytest
 
+from fleet_builders import EITHER_ENGINE
 from report_builders import KEY, OTHER_KEY, Reporting, a_report, within
 from veilleur_contracts.audit_copy import encode_part
 from veilleur_contracts.report import sign_report
 from veilleur_contracts.topics import Up
+
+pytestmark = EITHER_ENGINE
 
 
 @pytest.fixture

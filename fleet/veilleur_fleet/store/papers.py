@@ -26,6 +26,10 @@ REPORTS_KEPT: Final = 400
 """For each box: a year of daily ones, and some of changes."""
 LOGS_MAX: Final = 32
 """For each box: a log is begun again after damage, and seldom."""
+ENTRIES_MAX: Final = 500_000
+"""For one log: ten years at more than a hundred entries a day; a box cannot fill the fleet's disk with signed noise."""
+ALARMS_MAX: Final = 1000
+"""For one box; beyond it no other is kept."""
 FIRST_SEEN: Final = "first-seen"
 SENTENCE_CHARACTERS_MAX: Final = 300
 NO_ENTRY: Final = -1
@@ -83,6 +87,7 @@ class Papers:
             part = decode_part(delivery.payload)
             key = _key_of(part.key, box)
             log = self._log_of(box, key)
+            _check_room(part)
             followed = self._follow(log, part)
         except (PartRejectedError, NoteRejectedError) as error:
             return self._refuse(work, box, "refused-audit", str(error), delivery)
@@ -183,13 +188,16 @@ class Papers:
 
     def _note_alarm(self, work: Work, box: BoxRow, values: tuple[str, int, int, str], now_ms: int) -> None:
         """Keep an alarm, ``(kind, first, last, sentence)``, once, however often it comes."""
+        work.stored.alarms.append(Alarmed(box.box, values[0]))
+        many = self._cursor.execute("SELECT count(*) FROM audit_alarms WHERE box_no = ?", (box.box_no,)).fetchone()[0]
+        if many >= ALARMS_MAX:
+            return
         self._cursor.execute(
             "INSERT INTO audit_alarms (box_no, kind, first_bad, last_bad, sentence, found_ms, again_ms, times)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (box_no, kind, first_bad, last_bad) DO UPDATE SET"
             " times = audit_alarms.times + 1, again_ms = excluded.again_ms, sentence = excluded.sentence",
             (box.box_no, *values, now_ms, now_ms),
         )
-        work.stored.alarms.append(Alarmed(box.box, values[0]))
 
     def _forget_old_reports(self, box: BoxRow) -> None:
         self._cursor.execute(
@@ -211,6 +219,17 @@ def _key_of(text: str, box: BoxRow) -> VerifierKey:
         message = f"the key of {key.name[:100]} is not of the audit of {box.box}"
         raise NoteRejectedError(message)
     return key
+
+
+def _check_room(part: AuditPart) -> None:
+    """Refuse what would make a log longer than any box of ours writes.
+
+    Raises:
+        PartRejectedError: As said.
+    """
+    if part.upto > ENTRIES_MAX:
+        message = f"an audit of {part.upto} entries is longer than the {ENTRIES_MAX} that are kept of a box"
+        raise PartRejectedError(message)
 
 
 def _hashes_of(frontier: bytes) -> tuple[bytes, ...]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from veilleur_contracts.audit import Entry, decode_entry
 from veilleur_contracts.merkle import leaf_hash
 from veilleur_contracts.tiles import TILE_WIDTH, Tiles
+from veilleur_fleet.store.documents import twin_of
 from veilleur_fleet.store.tables import (
     audit_alarms,
     audit_entries,
@@ -17,6 +18,7 @@ from veilleur_fleet.store.tables import (
     audit_logs,
     boxes,
     cameras,
+    documents,
     reports,
 )
 
@@ -139,6 +141,16 @@ def logs_of(connection: sa.Connection, box_no: int) -> list[LogCopy]:
     names = ("log_no", "key", "trusted_by", "first_seen_ms", "heard_ms", "kept_from", "size")
     query = sa.select(*(audit_logs.c[name] for name in names)).where(audit_logs.c.box_no == box_no)
     return [LogCopy(*row) for row in connection.execute(query.order_by(audit_logs.c.heard_ms.desc()))]
+
+
+def policy_for(connection: sa.Connection, box: str) -> str | None:
+    """Return the SHA-256 of what was signed in the policy that ``box`` should hold; None: the fleet published none."""
+    twin = twin_of(connection, box)
+    wanted = [] if twin is None else [sha256 for kind, sha256, _ in twin.documents if kind == "policy"]
+    if not wanted:
+        return None
+    found = connection.execute(sa.select(documents.c.content).where(documents.c.sha256 == wanted[-1])).scalar()
+    return None if found is None else str(found)
 
 
 def sizes_of(connection: sa.Connection, box_nos: Collection[int]) -> Mapping[int, int]:
