@@ -34,7 +34,7 @@ def test_what_a_street_says_from_day_to_day_never_waits() -> None:
 
 def test_no_more_goes_out_than_may_be_unanswered() -> None:
     pace = a_pace(HandClock())
-    assert [room(pace, unanswered) for unanswered in (0, 8000, 8192, 9000)] == [8192, 192, 0, 0]
+    assert [room(pace, unanswered) for unanswered in (0, 4000, 4096, 9000)] == [4096, 96, 0, 0]
 
 
 def test_an_answer_that_is_missing_for_long_lets_one_more_batch_go_whose_answer_counts_for_both() -> None:
@@ -42,20 +42,20 @@ def test_an_answer_that_is_missing_for_long_lets_one_more_batch_go_whose_answer_
     pace = a_pace(clock)
     pace.answered(0.8)
     clock.advance(wait_s(pace))
-    pace.sent(8192)
+    pace.sent(4096)
     clock.advance(1.5)
-    assert room(pace, 8192) == 0
+    assert room(pace, 4096) == 0
     clock.advance(0.2)
-    assert room(pace, 8192) == LIMITS.least_bytes
+    assert room(pace, 4096) == LIMITS.least_bytes
     pace.sent(LIMITS.least_bytes)
     clock.advance(0.1)
-    assert room(pace, 8192 + LIMITS.least_bytes) == 0
+    assert room(pace, 4096 + LIMITS.least_bytes) == 0
 
 
 def test_answers_that_come_soon_allow_more_up_to_a_whole_batch_and_a_quarter_of_the_fleet() -> None:
     clock, sent = HandClock(), 0
     pace = a_pace(clock)
-    while sent < 5_000_000:
+    while sent < 1_000_000:
         clock.advance(wait_s(pace) or 0.02)
         size = room(pace, 0)
         pace.sent(size)
@@ -91,13 +91,13 @@ def test_after_a_long_outage_each_box_begins_at_a_moment_of_its_own(failures, ch
 
 
 def test_twelve_hundred_boxes_that_come_back_at_once_keep_the_line_before_the_fleet_short() -> None:
-    """Boxes with 100 kB each against a fleet that stores 2 MB/s: a minute of work, never in one heap."""
+    """Boxes with 50 kB each against a fleet that stores 2 MB/s: half a minute of work, never in one heap."""
     clock, capacity = HandClock(), 2_000_000.0
     paces = []
     for n in range(1200):
         paces.append(Pace(LIMITS, clock, lambda n=n: n / 1200))
         paces[-1].restart(60)
-    left, unanswered = [100_000] * 1200, [0] * 1200
+    left, unanswered = [50_000] * 1200, [0] * 1200
     queue, longest, waiting = 0.0, 0.0, deque[tuple[float, float, int, int]]()
     while any(left):
         clock.advance(0.25)
@@ -114,5 +114,5 @@ def test_twelve_hundred_boxes_that_come_back_at_once_keep_the_line_before_the_fl
                 waiting.append((clock.at_s + queue / capacity, clock.at_s, n, size))
         longest = max(longest, queue / capacity)
         assert clock.at_s < 300
-    assert longest < 5, "seconds of work before the fleet; in one heap it would be 60"
+    assert longest < 5, "seconds of work before the fleet; in one heap it would be 30"
     assert clock.at_s < 120, "at least half of what the fleet can do is done"
