@@ -209,3 +209,15 @@ def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path, cloc
         with pytest.raises(StoreRejectedError, match="cannot open postgresql") as told:
             open_database(PostgresAddress.parse(text), clock)
         assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_people_who_decide_at_the_same_time_take_turns_on_postgresql_too(database) -> None:
+    with database.desk.connect() as waiting:
+        waiting.exec_driver_sql("SET lock_timeout = '100ms'")
+        waiting.rollback()
+        with database.desk.begin() as first:
+            first.exec_driver_sql("INSERT INTO twins VALUES ('box-1', 'ville', 1, '[]')")
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                waiting.begin()
+    assert database.writer.execute("SHOW lock_timeout").fetchone() == ("5s",)

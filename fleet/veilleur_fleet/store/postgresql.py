@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from veilleur_contracts.ids import SHARDS
 from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError
-from veilleur_fleet.store.connection import Row
+from veilleur_fleet.store.connection import BUSY_MS, Row
 
 LOCK_CLASS: Final = 0x5645494C
 """First half of our advisory locks' keys, "VEIL"; the second is the shard."""
@@ -33,7 +33,8 @@ _SESSION: Final = (
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
     " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
 )
-_WRITING: Final = f"{_SESSION} -c synchronous_commit=on"
+# Whoever waits longer for a lock is told that the database is not there, and tries again, as with SQLite.
+_WRITING: Final = f"{_SESSION} -c synchronous_commit=on -c lock_timeout={BUSY_MS}"
 _READING: Final = f"{_SESSION} -c default_transaction_read_only=on -c statement_timeout=60000"
 
 
