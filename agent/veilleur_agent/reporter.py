@@ -64,7 +64,7 @@ class ReportPace:
 
     settle_s: float = 3.0
     first_within_s: float = 60.0
-    spacing_s: float = 20.0
+    spacing_s: float = 10.0
     daily_s: float = 86_400.0
 
 

@@ -13,10 +13,11 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from city_hall import CityHall
+from journeys.steered import SteeredTown
 from journeys.town import WITHIN_S, Box, Town, site_of
 from pdf_builders import text_of
 from veilleur_contracts.topics import Up, up_topic
-from veilleur_simulator.processes import wait_until
+from veilleur_simulator.processes import Child, program_command, wait_until
 
 pytestmark = [pytest.mark.journey, pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -33,9 +34,9 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> CityHall:
-    return CityHall(tmp_path_factory.mktemp("hall"))
+    return CityHall(tmp_path_factory.mktemp("hall"), with_fleet=True)
 
 
 def asked(town: Town, query: str) -> list[tuple]:
@@ -112,3 +113,59 @@ def refuse_a_tampered_report(town: Town, page: Page) -> None:
     page.goto(f"{town.page}dpo/box/box-1?lang=en")
     expect(page.get_by_text("report refused").first).to_be_visible()
     expect(page.get_by_text("Connaître les déplacements").first).to_be_visible()
+
+
+def test_a_dpo_stops_a_box_from_the_page_with_a_key_that_stays_at_home(
+    tmp_path, models, street_film, hall, page
+) -> None:
+    with SteeredTown(tmp_path, models, hall) as town:
+        town.steer("publish", hall.policy(1))
+        box = town.steered_box(site_of(str(street_film), loop=True))
+        town.until_runs_under(1)
+        know_a_dpo(town)
+        page.goto(f"{town.page}dpo/act?lang=en")
+        page.locator('input[name="name"]').fill("jdupont")
+        page.locator('input[name="password"]').fill(PASSWORD)
+        page.locator("main form button").click()
+        page.get_by_label("Signed stop or policy").set_input_files(hall.stop())
+        page.get_by_role("button", name="Publish").click()
+        expect(page.get_by_role("alert")).to_contain_text("Published")
+        town.until_stopped()
+        wait_until(lambda: "stopped" in newest(town, page), WITHIN_S, "a report that tells of the stop")
+        assert [row[0] for row in asked(town, "SELECT who FROM actions WHERE action = 'document.published'")] == [
+            "jdupont"
+        ]
+        box.end()
+
+
+PASSWORD = "trois petits chats"  # noqa: S105 - of nobody
+
+
+def know_a_dpo(town: Town) -> None:
+    """Make the DPO's account, as whoever runs the server does."""
+    secret = town.folder / "password"
+    secret.write_text(f"{PASSWORD}\n", encoding="utf-8")
+    secret.chmod(0o600)
+    words = (
+        "account",
+        "add",
+        "jdupont",
+        "--holder",
+        "J. Dupont",
+        "--role",
+        "dpo-ville",
+        "--password-file",
+        str(secret),
+    )
+    with Child(
+        "account",
+        program_command("veilleur-fleet", *words, "--data", str(town.folder / "fleet")),
+        town.folder / "account.log",
+    ) as one:
+        assert one.wait(WITHIN_S) == 0
+
+
+def newest(town: Town, page: Page) -> str:
+    """What the newest report says of the camera, as the DPO reads it."""
+    page.goto(f"{town.page}dpo/box/box-1?lang=en")
+    return page.get_by_text("The eye holds it to").first.inner_text()
