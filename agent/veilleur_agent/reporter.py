@@ -44,6 +44,7 @@ from veilleur_contracts.report import (
     Report,
     Said,
     Why,
+    fitted,
 )
 from veilleur_contracts.report_checks import judged, results_of
 
@@ -201,7 +202,7 @@ class Reporter:
         return Why.CHANGE
 
     async def _make(self, why: Why) -> None:
-        report = await asyncio.to_thread(self._gathered, why)
+        report = fitted(await asyncio.to_thread(self._gathered, why))
         unchanged = _lasting(report)
         if why is Why.CHANGE and unchanged == self._told:
             return

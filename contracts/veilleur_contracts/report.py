@@ -10,6 +10,7 @@ a camera.
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
@@ -42,6 +43,10 @@ CAMERAS_MAX: Final = 64
 TEXT_MAX: Final = 400
 """Characters of a purpose, decision or opinion that are repeated."""
 REFERENCES_MAX: Final = 12
+TIGHT_MAX: Final = 80
+"""The same where the whole would be too long otherwise."""
+ROOM_BYTES: Final = 4096
+"""For what is added after the facts: key, checkpoint and the outcome of the checks."""
 
 Natural = Annotated[int, Meta(ge=0, le=1 << 53)]
 Small = Annotated[int, Meta(ge=0, le=65_535)]
@@ -413,6 +418,21 @@ class Report(Closed, frozen=True):
 def shortened(text: str, most: int = TEXT_MAX) -> str:
     """Return ``text``, cut to ``most`` characters with a sign that it was."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def fitted(report: Report) -> Report:
+    """Return ``report``, with the words of its policy cut further where the whole would pass its bound."""
+    law = report.law
+    if law is None or len(canonical(report)) <= REPORT_BYTES_MAX - ROOM_BYTES:
+        return report
+    short = msgspec.structs.replace(
+        law,
+        purpose=shortened(law.purpose, TIGHT_MAX),
+        decision=shortened(law.decision, TIGHT_MAX),
+        legal_references=tuple(shortened(one, TIGHT_MAX) for one in law.legal_references),
+        opinions=tuple(msgspec.structs.replace(one, text=shortened(one.text, TIGHT_MAX)) for one in law.opinions),
+    )
+    return msgspec.structs.replace(report, law=short)
 
 
 def sign_report(report: Report, key: Ed25519PrivateKey) -> bytes:

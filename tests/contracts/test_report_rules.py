@@ -15,6 +15,8 @@ from veilleur_contracts.report import (
     REPORT_BYTES_MAX,
     Outcome,
     Said,
+    StopInForce,
+    fitted,
     open_report,
     read_report,
     shortened,
@@ -232,6 +234,34 @@ def test_the_largest_report_fits_its_bound_and_a_larger_one_is_never_signed() ->
     assert shortened("short") == "short"
     with pytest.raises(MalformedDocumentError):
         sign_report(a_report(cameras=cameras * 2), KEY)
+
+
+def test_the_longest_words_of_a_policy_on_the_largest_box_still_fit() -> None:
+    every = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
+    watches = ("lines", "one-way", "zones", "limits", "objects", "road", "speeds")
+    long_permitted = msgspec.structs.replace(
+        a_camera().permitted,
+        classes=("A", "E", "S", "T"),
+        events=("bulky-object", "stopped-vehicle", "wrong-way"),
+        aggregates=("crowd-band", "road-state"),
+    )
+    cameras = tuple(
+        a_camera(id=f"{number:02d}" + "x" * 30, labels=every, watches=watches, permitted=long_permitted)
+        for number in range(64)
+    )
+    words = "\U0001d538" * 400
+    law = msgspec.structs.replace(
+        GOOD.law,
+        purpose=words,
+        decision=words,
+        legal_references=(words[:200],) * 12,
+        opinions=(msgspec.structs.replace(GOOD.law.opinions[0], text=words),) * 8,
+        stops=(StopInForce("dpo-ville", GOOD.law.issued, "f" * 64),) * 32,
+    )
+    largest = a_report(cameras=cameras, law=law, models=GOOD.models * 16)
+    assert len(canonical(largest)) > REPORT_BYTES_MAX
+    assert len(sign_report(fitted(largest), KEY)) < ENVELOPE_BYTES_MAX
+    assert fitted(GOOD) is GOOD
 
 
 @pytest.mark.parametrize("lang", ["fr", "en"])
