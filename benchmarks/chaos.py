@@ -115,9 +115,7 @@ class World:
         command = [sys.executable, str(HERE / "shifted_fleet.py"), str(self.chance.choice(SHIFTS_MS)), "run"]
         command += ["--data", str(self.folder / "fleet"), "--listen", f"127.0.0.1:{self.page_port}"]
         command += ["--broker", f"mqtt://127.0.0.1:{self.fleets_proxy.port}"]
-        # what is kept for a month is too old for a clock that is a year ahead: here nothing may go for its age
-        kept = {f"VEILLEUR_FLEET_KEEP_{kind}_DAYS": "36500" for kind in ("TECHNICAL", "AGGREGATES", "EVENTS")}
-        return Child("fleet", command, self.folder / "fleet.log", environment=kept)
+        return Child("fleet", command, self.folder / "fleet.log")
 
     def _started_consumer(self) -> Child:
         command = [sys.executable, str(HERE / "chaos_consumer.py"), str(self.broker.port)]

@@ -30,9 +30,10 @@ class HandClock:
     """A clock that stands still until it is moved."""
 
     at_ms: int = NOW_MS
+    ahead_ms: int = 0
 
     def now_ms(self) -> int:
-        return self.at_ms
+        return self.at_ms + self.ahead_ms
 
     def elapsed_s(self) -> float:
         return self.at_ms / 1000

@@ -75,7 +75,7 @@ class Fleet:
         metrics, self._live = Metrics(), Live()
         self._clock = clock
         self._writer = Writer(Ledger(database.writer))
-        self._tidier = Tidier(self._writer, database.address, settings.keeping(), clock, metrics)
+        self._tidier = Tidier(self._writer, database, settings.keeping(), clock, metrics)
         self._ingest = Ingest(
             address,
             name_of(database),

@@ -13,6 +13,7 @@ from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.ids import shard_of
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store import partitions, sweeping
+from veilleur_fleet.store.calendar import believed
 from veilleur_fleet.store.keeping import DAY_MS, Forgotten, Keeping, month_of, months_around, swept_upto
 from veilleur_fleet.store.past import Past, Wanted
 from veilleur_fleet.store.work import Delivery
@@ -65,13 +66,16 @@ def event(at_s: int) -> m.StreetEvent:
 @pytest.fixture
 def tidied(database, ledger, clock):
     """Have everything told, then forget what is too old at the clock's time; give the log's counters."""
+    started_at_s = clock.elapsed_s()
 
     def tidy(keeping=None) -> Metrics:
         metrics = Metrics()
         for shard, last in database.writer.execute("SELECT shard, last FROM shards").fetchall():
             ledger.mark_published(shard, last)
         writer = Writer(ledger)
-        asyncio.run(Tidier(writer, database.address, keeping or Keeping(), clock, metrics).tidy())
+        tidier = Tidier(writer, database, keeping or Keeping(), clock, metrics)
+        tidier._tidied_at_s = started_at_s  # as one that has run since
+        asyncio.run(tidier.tidy())
         writer.close()
         return metrics
 
@@ -179,7 +183,7 @@ def test_statistics_and_their_windows_go_together(tidied, ask, monkeypatch) -> N
 @pytest.mark.usefixtures("engine", "months")
 def test_what_consumers_were_not_told_yet_is_not_forgotten(database, ledger, clock, ask) -> None:
     writer = Writer(ledger)
-    asyncio.run(Tidier(writer, database.address, Keeping(), clock, Metrics()).tidy())
+    asyncio.run(Tidier(writer, database, Keeping(), clock, Metrics()).tidy())
     writer.close()
     assert classes(ask) == {"T": 12, "S": 7, "E": 6}
 
@@ -206,3 +210,27 @@ def test_a_database_that_refuses_is_said_and_tried_again(tidied, ledger, monkeyp
     tidied()
     assert [one["event"] for one in said if one["log_level"] == "warning"] == ["records.kept"]
     assert ledger.store([]).acknowledgements == []
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "before_ms", "ran_ms", "expected"),
+    [
+        pytest.param(5_000, None, 0, 5_000, id="the-first-time"),
+        pytest.param(5_000, 4_990, 10, 5_000, id="as-time-goes-by"),
+        pytest.param(9_000, 5_000, 10, 5_250, id="a-clock-set-ahead"),
+        pytest.param(9_000, 5_000, 0, 5_000, id="at-a-start"),
+        pytest.param(2_000, 5_000, 10, 2_000, id="a-clock-set-back"),
+    ],
+)
+def test_the_calendar_follows_the_clock_no_faster_than_it_may(now_ms, before_ms, ran_ms, expected) -> None:
+    assert believed(now_ms, before_ms, ran_ms) == expected
+
+
+@EITHER_ENGINE
+@pytest.mark.usefixtures("engine", "months")
+def test_a_clock_set_years_ahead_forgets_nothing(tidied, clock, ask) -> None:
+    tidied()
+    kept = classes(ask)
+    clock.ahead_ms = 3 * 365 * DAY_MS
+    tidied()
+    assert classes(ask) == kept

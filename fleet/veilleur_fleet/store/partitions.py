@@ -25,8 +25,14 @@ WAIT_MS: Final = 3000
 """For a lock, after which it is tried again next time: a worker must not wait behind us."""
 
 
-def tidy(address: PostgresAddress, keeping: Keeping, now_ms: int) -> Forgotten:
+def tidy(address: PostgresAddress, keeping: Keeping, now_ms: int, believed_ms: int) -> Forgotten:
     """Make the months that are wanted and forget what is too old; nothing when another worker is doing it.
+
+    Args:
+        address: The database.
+        keeping: How long what is kept.
+        now_ms: The clock's time, by which months are made.
+        believed_ms: The time by which things are too old.
 
     Raises:
         StoreUnavailableError: The server did not let us; what was done until then is done.
@@ -39,7 +45,7 @@ def tidy(address: PostgresAddress, keeping: Keeping, now_ms: int) -> Forgotten:
             if held is not None and held[0]:
                 partitions = Partitions(session)
                 partitions.prepare(now_ms)
-                for step in partitions.forget(keeping, now_ms):
+                for step in partitions.forget(keeping, believed_ms):
                     forgotten.add(step)
     except psycopg.Error as error:
         sentence = str(error).partition("\n")[0]
