@@ -251,7 +251,7 @@ app.command(
 
 app.command(
     epilog="Examples:  veilleur-agent validate street.mp4 --truth tally.toml --site site.toml --camera gare   ·   "
-    "veilleur-agent validate tests/footage/vtest.toml --json"
+    "veilleur-agent validate vtest.avi --truth tests/footage/vtest.toml --json"
 )(validate)
 
 
