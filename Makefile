@@ -20,7 +20,7 @@ demo: setup ## Count real footage on a live page; SECONDS=60 HEADLESS=1 for one 
 
 test: setup models ## Everything: gates, then all tests, journeys with a real broker included
 	@scripts/check gates
-	@$(bin)/python -m pytest
+	@$(bin)/python -m pytest -n 2 --dist loadfile
 
 proof: setup ## What a DPO may ask to see: egress, confinement and the fill, tried; one table, controls included (root)
 	@$(bin)/python -m pytest tests/proof
