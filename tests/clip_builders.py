@@ -33,7 +33,7 @@ def a_store(folder: Path, days: int = 0, *, camera: str = "avenue", **bounds: in
 
 def a_redacted_street() -> RedactedFrame:
     redactor = Redactor(lambda _: no_detections(), lambda _: True)
-    assert redactor.redact(a_frame(a_street(), at_ms=FIRST_MAY_MS), [no_detections()]) is None
+    assert redactor.redact(a_frame(a_street(), at_ms=FIRST_MAY_MS), [no_detections()]) == []
     (redacted,) = redactor.close()
     return redacted
 

@@ -143,6 +143,9 @@ def count(
     fps: Annotated[float, typer.Option("--fps", help="Frames analysed per second.")] = 5.0,
     seconds: Annotated[float | None, typer.Option("--seconds", help="Stop after so much of the source.")] = None,
     preview: Annotated[Path | None, typer.Option("--preview", help="Write a redacted video with the lines.")] = None,
+    preview_fps: Annotated[
+        float | None, typer.Option("--preview-fps", help="Frames a second in it, a multiple of --fps.")
+    ] = None,
     models: ModelsOption = None,
     model: ModelOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
@@ -161,7 +164,15 @@ def count(
     faces = None if preview is None else load(settings.model_folder / FACE_DETECTOR)
     with _progress() as shown:
         counted = count_source(
-            source, lines, package, fps=fps, seconds=seconds, preview=preview, faces=faces, progress=shown
+            source,
+            lines,
+            package,
+            fps=fps,
+            seconds=seconds,
+            preview=preview,
+            preview_fps=preview_fps,
+            faces=faces,
+            progress=shown,
         )
     if as_json:
         sys.stdout.write(msgspec.json.encode(counted.report).decode() + "\n")

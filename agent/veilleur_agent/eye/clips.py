@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
+from veilleur_agent.eye.planes import planes_of
 from veilleur_agent.eye.records import Pixels, RedactedFrame, Tracks
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import Direction, Label
@@ -111,9 +112,8 @@ class PreviewWriter:
         if frame.at_ms <= self._last_ms:
             return
         self._last_ms = frame.at_ms
-        picture = np.asarray(cv2.cvtColor(frame.i420, cv2.COLOR_YUV2BGR_I420), np.uint8)
-        draw(picture, self._lines, tracks, totals)
-        drawn = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        drawn = frame.i420.copy()
+        draw(drawn, self._lines, tracks, totals)
         image = av.VideoFrame.from_ndarray(drawn, format="yuv420p")
         if (image.width, image.height) != (self._stream.width, self._stream.height):
             image = image.reformat(self._stream.width, self._stream.height)
@@ -144,7 +144,7 @@ class PreviewWriter:
         rows, width = frame.i420.shape
         height = rows * 2 // 3
         shrink = max(1.0, max(width, height) / LARGEST_SIDE_PX)
-        stream = self._container.add_stream("libx264", options={"preset": "veryfast", "crf": "23"})
+        stream = self._container.add_stream("libx264", options={"preset": "ultrafast", "crf": "23"})
         stream.width, stream.height = int(width / shrink) & ~1, int(height / shrink) & ~1
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = MILLISECONDS
@@ -187,20 +187,37 @@ def still_of(frame: RedactedFrame) -> bytes:
     return bytes(jpeg)
 
 
-def draw(picture: Pixels, lines: Sequence[Line], tracks: Tracks, totals: Mapping[str, Mapping[Direction, int]]) -> None:
-    """Draw lines and tracks into ``picture``, uint8, shape ``(height, width, 3)``, blue, green, red."""
-    high, wide = picture.shape[:2]
-    scale = np.array([wide, high, wide, high])
-    for box, label, seen in zip((tracks.boxes * scale).astype(int).tolist(), tracks.labels, tracks.seen, strict=True):
-        colour = TRACK_COLOURS[Label(int(label))]
-        cv2.rectangle(picture, (box[0], box[1]), (box[2], box[3]), colour, 2 if seen else 1)
-    for line in lines:
-        start = (round(line.start[0] * wide), round(line.start[1] * high))
-        end = (round(line.end[0] * wide), round(line.end[1] * high))
-        cv2.arrowedLine(picture, start, end, LINE_COLOUR, 2, cv2.LINE_AA, 0, 0.03)
-        counted = totals.get(line.id, {})
-        text = (
-            f"{line.id}  L>R {counted.get(Direction.LEFT_TO_RIGHT, 0)}  R>L {counted.get(Direction.RIGHT_TO_LEFT, 0)}"
-        )
-        place = (min(start[0], end[0]) + 4, max(14, min(start[1], end[1]) - 6))
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, LINE_COLOUR, 1, cv2.LINE_AA)
+def draw(i420: Pixels, lines: Sequence[Line], tracks: Tracks, totals: Mapping[str, Mapping[Direction, int]]) -> None:
+    """Draw lines and tracks into each plane of a picture: converting it to colours and back costs as much as coding."""
+    for plane, part, channel in zip(planes_of(i420), (1, 2, 2), range(3), strict=True):
+        _draw_tracks(plane, part, channel, tracks)
+        for line in lines:
+            _draw_line(plane, part, channel, line, totals.get(line.id, {}))
+
+
+def _draw_tracks(plane: Pixels, part: int, channel: int, tracks: Tracks) -> None:
+    high, wide = plane.shape
+    boxes = (tracks.boxes * np.array([wide, high, wide, high])).astype(int).tolist()
+    for (left, top, right, bottom), label, seen in zip(boxes, tracks.labels, tracks.seen, strict=True):
+        shade = _yuv_of(TRACK_COLOURS[Label(int(label))])[channel]
+        cv2.rectangle(plane, (left, top), (right, bottom), shade, 2 // part if seen else 1)
+
+
+def _draw_line(plane: Pixels, part: int, channel: int, line: Line, counted: Mapping[Direction, int]) -> None:
+    high, wide = plane.shape
+    shade = _yuv_of(LINE_COLOUR)[channel]
+    start, end = ((round(x * wide), round(y * high)) for x, y in (line.start, line.end))
+    cv2.arrowedLine(plane, start, end, shade, 2 // part, cv2.LINE_AA, 0, 0.03)
+    text = f"{line.id}  L>R {counted.get(Direction.LEFT_TO_RIGHT, 0)}  R>L {counted.get(Direction.RIGHT_TO_LEFT, 0)}"
+    place = (min(start[0], end[0]) + 4 // part, max(14 // part, min(start[1], end[1]) - 6 // part))
+    cv2.putText(plane, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 / part, shade, 1, cv2.LINE_AA)
+
+
+def _yuv_of(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return Y, U, V in limited range (ITU-R BT.601) of blue, green, red."""
+    blue, green, red = colour
+    return (
+        round(16 + 0.098 * blue + 0.504 * green + 0.257 * red),
+        round(128 + 0.439 * blue - 0.291 * green - 0.148 * red),
+        round(128 - 0.071 * blue - 0.368 * green + 0.439 * red),
+    )

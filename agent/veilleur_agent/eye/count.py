@@ -18,7 +18,7 @@ from veilleur_agent.eye.capture import Capture, frames_of
 from veilleur_agent.eye.clips import PreviewWriter
 from veilleur_agent.eye.detect import Detector
 from veilleur_agent.eye.pipeline import Pipeline
-from veilleur_agent.eye.preview import Preview
+from veilleur_agent.eye.preview import Preview, Sifted
 from veilleur_agent.eye.records import Crossing, RawFrame
 from veilleur_agent.eye.source import open_source
 from veilleur_contracts.clock import Clock, SystemClock
@@ -31,6 +31,7 @@ from veilleur_models.package import ModelPackage
 LINES_MAX: Final = 16
 TEXT_SHOWN_MAX: Final = 60
 FPS_MAX: Final = 60.0
+PREVIEW_FPS_MAX: Final = 60.0
 LOOK_AGAIN_S: Final = 1.0
 
 
@@ -138,6 +139,7 @@ def count_source(
     fps: float = 5.0,
     seconds: float | None = None,
     preview: Path | None = None,
+    preview_fps: float | None = None,
     faces: ModelPackage | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     clock: Clock | None = None,
@@ -151,23 +153,24 @@ def count_source(
         fps: Frames analysed per second; a file gives the same frames every time.
         seconds: Longest stretch that is counted.
         preview: Where to write a redacted preview.
+        preview_fps: Frames a second in it, a multiple of ``fps``: the same frames are analysed. None: those alone.
         faces: The model that finds faces; a preview needs it, a count does not.
         progress: Told of every frame.
         clock: For a live source.
 
     Raises:
-        CountRejectedError: ``fps`` or ``seconds`` is out of range, or a preview is asked for without ``faces``.
+        CountRejectedError: A rate or ``seconds`` is out of range, or a preview is asked for without ``faces``.
         SourceRejectedError: ``source`` is no address.
         CameraError: It gave no frame at all.
         DetectorRejectedError: The model cannot be run here.
         DetectorFailedError: The model failed; what it did not see cannot be counted.
         PreviewRejectedError: The preview cannot be written.
     """
-    if not 0.0 < fps <= FPS_MAX or not (seconds is None or seconds > 0.0):
-        raise CountRejectedError(f"--fps lies above 0 and up to {FPS_MAX:.0f}, --seconds above 0")
+    shown_fps = _shown_fps_of(fps, seconds, None if preview is None else preview_fps)
     address = address_of(source)
     expected_s = _expected_s(address, seconds)
-    reading = _Reading(address, fps, seconds, clock or SystemClock())
+    reading = _Reading(address, fps, shown_fps, seconds, clock or SystemClock())
+    sifted = Sifted(reading.frames(), fps)
     camera = Camera(id="count", insee="00000", source=address.name, fps=fps, line=tuple(lines))
     pipeline = Pipeline(camera, count_score=package.card.thresholds.count)
     tally = _Tally(camera.line)
@@ -175,20 +178,29 @@ def count_source(
         detector = stack.enter_context(Detector(package))
         shown = _preview_of(preview, faces, lines, detector, stack)
         try:
-            for frame, detections in detector.detect_each(reading.frames()):
+            for frame, detections in detector.detect_each(sifted.looked_at()):
                 step = pipeline.step(frame, detections)
                 tally.add(step.crossings)
                 if shown is not None:
-                    shown.show(frame, detections, step.tracks, tally.totals())
+                    shown.show(frame, detections, step.tracks, tally.totals(), sifted.before(frame))
                 reading.looked_at(frame)
                 progress(Progress(reading.analysed, reading.seconds, expected_s))
         except KeyboardInterrupt:
             reading.interrupt()
         if shown is not None:
-            shown.close()
+            shown.close(sifted.before(None))
     tally.add(pipeline.close())
-    report = CountReport(address.name, reading.analysed, round(reading.seconds, 3), tally.lines())
-    return Counted(report, reading.fault)
+    return Counted(CountReport(address.name, reading.analysed, round(reading.seconds, 3), tally.lines()), reading.fault)
+
+
+def _shown_fps_of(fps: float, seconds: float | None, preview_fps: float | None) -> float:
+    """Return how many frames a second are read; raises ``CountRejectedError``."""
+    if not 0.0 < fps <= FPS_MAX or not (seconds is None or seconds > 0.0):
+        raise CountRejectedError(f"--fps lies above 0 and up to {FPS_MAX:.0f}, --seconds above 0")
+    shown_fps = fps if preview_fps is None else preview_fps
+    if not 1.0 <= shown_fps / fps <= PREVIEW_FPS_MAX / fps or (shown_fps / fps) % 1:
+        raise CountRejectedError(f"--preview-fps is --fps or a multiple of it, up to {PREVIEW_FPS_MAX:.0f}")
+    return shown_fps
 
 
 def _preview_of(
@@ -214,12 +226,13 @@ def _expected_s(address: Address, seconds: float | None) -> float | None:
 class _Reading:
     """The frames of one count: how far it has come and why it ended."""
 
-    def __init__(self, address: Address, fps: float, limit_s: float | None, clock: Clock) -> None:
+    def __init__(self, address: Address, fps: float, shown_fps: float, limit_s: float | None, clock: Clock) -> None:
         self.fault: CameraError | None = None
         self.analysed = 0
         self.seconds = 0.0
         self._address = address
         self._fps = fps
+        self._shown_fps = shown_fps
         self._limit_s = limit_s
         self._clock = clock
         self._first_ms: int | None = None
@@ -227,7 +240,8 @@ class _Reading:
     def frames(self) -> Iterator[RawFrame]:
         """Yield frames until the source or the time is over; a fault ends them too, and is kept for the report."""
         live = self._address.is_live
-        source = _newest_of(self._address, self._fps, self._clock) if live else frames_of(self._address, self._fps)
+        fps = self._shown_fps
+        source = _newest_of(self._address, fps, self._clock) if live else frames_of(self._address, fps)
         try:
             with closing(source) as frames:
                 for frame in frames:

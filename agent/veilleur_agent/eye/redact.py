@@ -2,8 +2,10 @@
 
     RawFrame, what each detector found, what moves ─▶ regions ─▶ Hold ─┐ (what was, is and will be found)
         ╎                                                              ▼
-        └──▶ DELAY_FRAMES frames wait ─────────────────▶ dilated ─▶ constant fill ─▶ self-check ─▶ RedactedFrame
+        └──▶ DELAY_FRAMES looks wait ──────────────────▶ dilated ─▶ constant fill ─▶ self-check ─▶ RedactedFrame
                                                                        any doubt ─▶ all of it filled ─┘
+    frames passed over between two looks: what moves in them is watched, the networks do not look; all that is covered
+    at the look before, at the look after and on the way from one to the other is filled
 
 Filled, never blurred: attackers trained on redacted digits read most of them through a mosaic or a Gaussian, and guess
 as blindly as chance at a constant fill (``benchmarks/attack.py``). One colour for all, so that not even the mean of
@@ -34,7 +36,12 @@ Readable = Callable[[RawFrame], bool]
 FILL: Final = (126, 128, 128)
 """Y, U, V of middle grey in limited range (ITU-R BT.601)."""
 CHECKED_EVERY: Final = 10
-"""One frame in so many is looked at again when it is filled."""
+"""One frame in so many is looked at again when it is filled; every other time one sooner: frames passed over have their
+turn too where they are every second one."""
+LOOKS_APART_MS: Final = 250
+"""Most time between two looks for the frames between to be believed: the 200 ms at which a box looks, and jitter."""
+PASSED_OVER_MAX: Final = 15
+"""Frames between two looks: a camera gives no more than 60 a second."""
 NOTHING_LEFT: Final = 0.9
 """Filled share of a box from which what a self-check finds there is the fill itself: nothing else is left to see."""
 REGIONS_MAX: Final = 256
@@ -59,14 +66,29 @@ BLIND: Final = (Doubt.UNSEEN, Doubt.UNREADABLE)
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    """A frame that waits.
+
+    Attributes:
+        frame: As it came.
+        doubt: Why all of it is filled.
+        turn: Looks taken in until it came, blind ones too.
+        seen: The same without the blind ones.
+        is_kept: It will be kept as a still.
+        before_ms: Of a frame passed over: time of the look before it.
+        after_ms: And of the look after it; None of a frame that was looked at.
+    """
+
     frame: RawFrame
     doubt: Doubt | None
+    turn: int
     seen: int
-    is_kept: bool
+    is_kept: bool = False
+    before_ms: int = 0
+    after_ms: int | None = None
 
 
 class Redactor:
-    """Fills the frames of one camera; holds ``DELAY_FRAMES`` of them, and where somebody was lately.
+    """Fills the frames of one camera; holds those of ``DELAY_FRAMES`` looks, and where somebody was lately.
 
     Args:
         check: Looks at what is about to be shown: one frame in ``CHECKED_EVERY``, every kept one, and after it found
@@ -89,14 +111,18 @@ class Redactor:
         self._movers = Movers()
         self._moving = Hold(REGIONS_MAX, growth=0.0, flicker=FLICKER)
         self._waiting: deque[_Waiting] = deque()
+        self._passed_over: list[RawFrame] = []
+        self._looked: _Waiting | None = None
+        self._covered = np.empty((0, 4))
+        self._turn = 0
         self._seen = 0
         self._shape: tuple[int, ...] = ()
         self._to_check = 0
 
     def redact(
         self, frame: RawFrame, found: Sequence[Detections | None], *, is_kept: bool = False
-    ) -> RedactedFrame | None:
-        """Take in a frame and return the one of ``DELAY_FRAMES`` frames ago with everybody and every plate filled.
+    ) -> list[RedactedFrame]:
+        """Take in a frame that was looked at; return what is due, with everybody and every plate filled.
 
         Args:
             frame: Left as it is; frames come in their order, and none is left out.
@@ -105,7 +131,7 @@ class Redactor:
             is_kept: It will be kept as a still: it is looked at again whatever its number.
 
         Returns:
-            None for the first ``DELAY_FRAMES`` frames.
+            The frame looked at ``DELAY_FRAMES`` looks ago, and those passed over until the next look; nothing at first.
         """
         regions, doubt = self._taken(frame, found)
         is_cut = frame.i420.shape != self._shape
@@ -113,15 +139,49 @@ class Redactor:
         if doubt not in BLIND:
             self._seen += 1
             self._hold.add(frame.at_ms, reaching_edges(dilated_of(regions)), is_cut=is_cut)
-        moving = self._movers.find(frame, self._hold.at(0, frame.at_ms))
+        self._covered = self._hold.at(0, frame.at_ms)
+        moving = self._movers.find(frame, self._covered)
         if doubt not in BLIND:
             self._moving.add(frame.at_ms, _bounded(reaching_edges(dilated_of(moving))), is_cut=is_cut)
-        self._waiting.append(_Waiting(frame, doubt, self._seen, is_kept))
-        return self._shown() if len(self._waiting) > DELAY_FRAMES else None
+        self._turn += 1
+        looked = _Waiting(frame, doubt, self._turn, self._seen, is_kept)
+        self._settle(looked)
+        self._waiting.append(looked)
+        self._looked = looked
+        due = sum(one.turn <= self._turn - DELAY_FRAMES for one in self._waiting)
+        return [self._shown() for _ in range(due)]
+
+    def pass_over(self, frame: RawFrame) -> list[RedactedFrame]:
+        """Take in a frame that nobody looks at, because one just before it was and one soon after it will be.
+
+        It is shown only if those two looks can be trusted and lie ``LOOKS_APART_MS`` apart at most; else it is filled
+        whole. One that comes too late after a look is itself a frame that nobody could have been found in.
+
+        Args:
+            frame: As for ``redact``.
+
+        Returns:
+            As ``redact``; nothing, unless it came too late.
+        """
+        before = self._looked
+        too_late = before is None or frame.at_ms - before.frame.at_ms >= LOOKS_APART_MS
+        if too_late or len(self._passed_over) == PASSED_OVER_MAX:
+            return self.redact(frame, ())
+        self._movers.pass_over(frame, self._covered)
+        self._passed_over.append(frame)
+        return []
 
     def close(self) -> list[RedactedFrame]:
-        """Return the frames that still wait, at the end of a stream."""
+        """Return the frames that still wait, at the end of a stream; no look comes after the last ones passed over."""
+        self._settle(None)
         return [self._shown() for _ in range(len(self._waiting))]
+
+    def _settle(self, after: _Waiting | None) -> None:
+        """Queue the frames passed over, now that it is known what was found after them."""
+        before = self._looked
+        if before is not None:
+            self._waiting += [_settled(frame, before, after) for frame in self._passed_over]
+        self._passed_over.clear()
 
     def _taken(self, frame: RawFrame, found: Sequence[Detections | None]) -> tuple[Regions, Doubt | None]:
         trusted = [one for one in found if one is not None and _is_sound(one)]
@@ -137,7 +197,7 @@ class Redactor:
         frame, doubt, back = waiting.frame, waiting.doubt, self._seen - waiting.seen
         i420 = frame.i420.copy()
         if doubt is None:
-            regions = np.concatenate([one.at(back, frame.at_ms) for one in (self._hold, self._moving)])
+            regions = np.concatenate([_covered_at(waiting, hold, back) for hold in (self._hold, self._moving)])
             filled = fill(i420, cells_of(regions, frame.width // 2, frame.height // 2))
             doubt = self._checked(frame, i420, filled, is_kept=waiting.is_kept)
         if doubt is not None:
@@ -159,8 +219,25 @@ class Redactor:
             return Doubt.UNCHECKED
         if _is_any_visible(left, filled):
             return Doubt.EXPOSED
-        self._to_check = CHECKED_EVERY
+        self._to_check = CHECKED_EVERY - self.checked % 2
         return None
+
+
+def _settled(frame: RawFrame, before: _Waiting, after: _Waiting | None) -> _Waiting:
+    """Return a frame passed over with what its two looks let it be believed."""
+    looks = [before, *([] if after is None else [after])]
+    doubts = [look.doubt for look in looks if look.doubt is not None]
+    first_ms, last_ms = before.frame.at_ms, looks[-1].frame.at_ms
+    is_between = first_ms <= frame.at_ms <= last_ms and 0 < last_ms - first_ms <= LOOKS_APART_MS
+    is_alike = all(look.frame.i420.shape == frame.i420.shape for look in looks)
+    doubt = doubts[0] if doubts else None if is_between and is_alike else Doubt.UNSEEN
+    return _Waiting(frame, doubt, before.turn, before.seen, before_ms=first_ms, after_ms=last_ms)
+
+
+def _covered_at(waiting: _Waiting, hold: Hold, back: int) -> Regions:
+    if waiting.after_ms is None:
+        return hold.at(back, waiting.frame.at_ms)
+    return hold.between(back, waiting.frame.at_ms, waiting.before_ms, waiting.after_ms)
 
 
 def fill(i420: Pixels, cells: Cells, colour: tuple[int, int, int] = FILL) -> npt.NDArray[np.bool_]:

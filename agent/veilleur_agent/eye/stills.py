@@ -108,10 +108,11 @@ class Stills:
                 return None
             self._redactor, self._begun_s = Redactor(self._checks.left_in, is_readable), now_s
             self._taken = self._shown = 0
-        shown = self._redacted(self._redactor, analysed)
+        due = self._redacted(self._redactor, analysed)
         self._taken += 1
-        if shown is None:
+        if not due:
             return None
+        (shown,) = due
         self._shown += 1
         if self._shown <= WARM_FRAMES:
             return None
@@ -125,7 +126,7 @@ class Stills:
         """Forget the frames that wait: the view is not to be trusted, or nothing may be kept."""
         self._redactor = None
 
-    def _redacted(self, redactor: Redactor, analysed: Analysed) -> RedactedFrame | None:
+    def _redacted(self, redactor: Redactor, analysed: Analysed) -> list[RedactedFrame]:
         frame = analysed.frame
         found = [analysed.detections]
         if self._taken % FACES_EVERY == 0 and analysed.detections is not None:

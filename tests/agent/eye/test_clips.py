@@ -34,7 +34,7 @@ def tracks_of(*boxes: tuple[float, float, float, float]) -> Tracks:
 def a_redacted(number: int, *, width: int = 640, height: int = 384) -> RedactedFrame:
     frame = a_frame(with_sprite(a_street(width, height), Label.PERSON, BOX), number=number, at_ms=number * 200)
     redactor = Redactor(lambda _: no_detections(), lambda _: True)
-    assert redactor.redact(frame, [detections_of((Label.PERSON, BOX))]) is None
+    assert redactor.redact(frame, [detections_of((Label.PERSON, BOX))]) == []
     (redacted,) = redactor.close()
     return redacted
 

@@ -101,6 +101,27 @@ def test_over_a_cut_nobody_is_followed_and_both_sides_are_covered(gap_ms, is_cut
         assert holds(covered, box_at(0.54))
 
 
+@pytest.mark.parametrize("speed", [0.0, 0.01, 0.05, -0.04])
+def test_between_two_frames_all_that_is_found_in_either_is_covered_and_the_way(speed) -> None:
+    hold, lost = Hold(10), {3, 4}
+    for number in range(8):
+        hold.add(number * PERIOD_MS, EMPTY if number in lost else box_at(0.4 + speed * number))
+    for before in range(7):
+        before_ms, after_ms = before * PERIOD_MS, (before + 1) * PERIOD_MS
+        (covered,) = hold.between(7 - before, before_ms + 50, before_ms, after_ms)
+        assert holds(covered[None], box_at(0.4 + speed * (before + 0.25)))
+        sides = {before, before + 1}
+        assert all(holds(covered[None], box_at(0.4 + speed * number)) for number in sides - lost)
+
+
+def test_between_the_last_frame_somebody_is_held_in_and_the_next_they_are_let_go() -> None:
+    hold = Hold(10)
+    for number in range(HELD_FRAMES + 2):
+        hold.add(number * PERIOD_MS, EMPTY if number else box_at(0.5))
+    ends = [(back, (HELD_FRAMES + 1 - back) * PERIOD_MS) for back in (2, 1)]
+    assert [len(hold.between(back, at_ms + 100, at_ms, at_ms + PERIOD_MS)) for back, at_ms in ends] == [1, 0]
+
+
 def test_a_box_too_small_for_one_frame_is_steadied_by_those_beside_it() -> None:
     frames = [box_at(0.5), box_at(0.5), box_at(0.5, 0.55, height=0.1), box_at(0.5), box_at(0.5)]
     assert all(holds(one, box_at(0.5)) for one in covered_by(Hold(10), frames))

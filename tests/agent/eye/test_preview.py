@@ -12,8 +12,10 @@ from eye_builders import a_clip, a_frame, a_street, sprite_package, white_faces_
 from veilleur_agent.eye.clips import LINE_COLOUR, PreviewWriter
 from veilleur_agent.eye.count import CountRejectedError, count_source, lines_of
 from veilleur_agent.eye.detect import Detector, DetectorFailedError
-from veilleur_agent.eye.preview import Preview, is_readable
-from veilleur_agent.eye.records import RawFrame, Tracks
+from veilleur_agent.eye.planes import planes_of
+from veilleur_agent.eye.preview import Preview, Sifted, is_readable
+from veilleur_agent.eye.records import RawFrame, RedactedFrame, Tracks
+from veilleur_agent.eye.redact import FILL
 from veilleur_contracts.messages import Direction, Label
 from veilleur_models.sprite import PALETTE
 from veilleur_simulator.scenario import read_scenario
@@ -54,6 +56,75 @@ def test_nobody_is_left_in_any_picture(tmp_path) -> None:
     assert len(shown) == 20
     assert max(reds_of(picture) for picture in shown) == 0
     assert min(np.abs(picture[300:, :250].astype(int) - a_day()[300:, :250]).max() for picture in shown) < 30
+
+
+def test_frames_shown_between_those_counted_leave_nobody_and_change_no_count(tmp_path) -> None:
+    clip = a_clip(tmp_path / "walk.mp4", a_day_walk(40))
+    wish = {"preview": tmp_path / "out.mp4", "faces": white_faces_package()}
+    shown = count_source(str(clip), MIDDLE, sprite_package(), preview_fps=10.0, **wish)
+    assert shown == count_source(str(clip), MIDDLE, sprite_package())
+    pictures = pictures_of(tmp_path / "out.mp4")
+    assert len(pictures) == 40
+    assert max(reds_of(picture) for picture in pictures) == 0
+    grey = [float(picture[:, :200].std()) < 2.0 for picture in pictures]
+    assert grey == [False] * 39 + [True], "no look comes after the last frame: it shows nothing"
+
+
+@pytest.mark.parametrize("preview_fps", [2.5, 7.5, 65.0, 0.0, -5.0, float("nan"), float("inf")])
+def test_a_preview_shows_as_many_frames_as_are_counted_or_a_multiple(tmp_path, preview_fps) -> None:
+    clip = a_clip(tmp_path / "walk.mp4", a_day_walk(4))
+    wish = {"preview": tmp_path / "out.mp4", "faces": white_faces_package()}
+    with pytest.raises(CountRejectedError, match="--preview-fps"):
+        count_source(str(clip), MIDDLE, sprite_package(), preview_fps=preview_fps, **wish)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_face_nobody_belongs_to_is_filled_in_frames_passed_over_too() -> None:
+    shown: list[RedactedFrame] = []
+    with (
+        Detector(sprite_package()) as people,
+        Detector(white_faces_package()) as faces,
+        Preview(Kept(shown), people, faces) as preview,
+    ):
+        for number in range(0, 60, 3):
+            frames = [a_face_at(number + later) for later in range(-2, 1) if number]
+            looked = frames.pop() if frames else a_face_at(0)
+            preview.show(looked, people.detect(looked), NOBODY, {}, frames)
+        preview.close()
+    assert [one.number for one in shown] == list(range(58))
+    for one in shown:
+        assert planes_of(one.i420)[0][111:129, 191:209].max() == FILL[0]
+        assert one.filled_share < 0.5
+
+
+def a_face_at(number: int) -> RawFrame:
+    picture = a_day()
+    cv2.circle(picture, (200, 120), 9, (250, 250, 250), -1)
+    return a_frame(picture, number=number, at_ms=number * 66)
+
+
+class Kept:
+    """Keeps what is shown where a file would be written."""
+
+    def __init__(self, shown: list[RedactedFrame]) -> None:
+        self._shown = shown
+
+    def write(self, frame: RedactedFrame, tracks: Tracks, totals: object) -> None:
+        del tracks, totals
+        self._shown.append(frame)
+
+
+@pytest.mark.parametrize("step_ms", [33, 100, 200, 500])
+def test_frames_are_parted_into_those_looked_at_and_those_between(step_ms) -> None:
+    frames = [RawFrame("gare", number, number * step_ms, a_frame(a_day()).i420) for number in range(30)]
+    sifted, told = Sifted(frames, 5.0), list[RawFrame]()
+    looked: list[int] = []
+    for frame in sifted.looked_at():
+        told += [*sifted.before(frame), frame]
+        looked.append(frame.at_ms)
+    assert [one.number for one in (*told, *sifted.before(None))] == list(range(30))
+    first_of = {frame.at_ms // 200: frame.at_ms for frame in reversed(frames)}
+    assert looked == sorted(first_of.values())
 
 
 def test_a_face_nobody_belongs_to_is_filled(tmp_path) -> None:

@@ -10,7 +10,17 @@ from eye_builders import detections_of
 from veilleur_agent.eye.hold import DELAY_FRAMES, FOUND_AHEAD_FRAMES, HELD_FRAMES
 from veilleur_agent.eye.planes import planes_of
 from veilleur_agent.eye.records import Detections, RawFrame, RedactedFrame, no_detections
-from veilleur_agent.eye.redact import CHECKED_EVERY, FILL, REGIONS_MAX, Check, Doubt, Redactor, fill
+from veilleur_agent.eye.redact import (
+    CHECKED_EVERY,
+    FILL,
+    LOOKS_APART_MS,
+    PASSED_OVER_MAX,
+    REGIONS_MAX,
+    Check,
+    Doubt,
+    Redactor,
+    fill,
+)
 from veilleur_contracts.errors import TransientError
 from veilleur_contracts.messages import Label
 
@@ -40,7 +50,7 @@ def shown_of(*found: Detections | None, check: Check = nothing_left) -> list[Red
     """Redact one still frame after another, each with what one detector found in it."""
     redactor = Redactor(check, always)
     shown = [redactor.redact(texture(number), (one,)) for number, one in enumerate(found)]
-    return [one for one in shown if one is not None] + redactor.close()
+    return [one for due in shown for one in due] + redactor.close()
 
 
 def filled_of(i420: np.ndarray) -> np.ndarray:
@@ -110,7 +120,7 @@ def test_each_label_is_filled_where_it_can_be_recognised(label, above, upper, lo
 def test_what_any_detector_finds_is_filled() -> None:
     redactor = Redactor(nothing_left, always)
     face = detections_of((-1, (0.1, 0.1, 0.15, 0.2)))
-    assert redactor.redact(texture(), (PERSON, no_detections(), face)) is None
+    assert redactor.redact(texture(), (PERSON, no_detections(), face)) == []
     shown = redactor.close()[0]
     assert is_covered(shown, BOX)
     assert is_covered(shown, (0.1, 0.1, 0.15, 0.2))
@@ -119,9 +129,9 @@ def test_what_any_detector_finds_is_filled() -> None:
 def test_frames_come_out_in_their_order_each_once_and_late() -> None:
     redactor = Redactor(nothing_left, always)
     during = [redactor.redact(texture(number), (PERSON,)) for number in range(12)]
-    assert [one if one is None else one.number for one in during] == [None] * DELAY_FRAMES + list(
-        range(12 - DELAY_FRAMES)
-    )
+    assert [[one.number for one in due] for due in during] == [[]] * DELAY_FRAMES + [
+        [number] for number in range(12 - DELAY_FRAMES)
+    ]
     assert [one.number for one in redactor.close()] == list(range(12 - DELAY_FRAMES, 12))
     assert redactor.close() == []
     assert redactor.shown == 12
@@ -147,13 +157,13 @@ def test_somebody_walking_is_filled_with_one_detection_in_four_dropped() -> None
 
 def test_a_mover_nobody_recognises_is_filled() -> None:
     redactor = Redactor(nothing_left, always)
-    shown: list[RedactedFrame | None] = []
+    shown: list[RedactedFrame] = []
     for number in range(30):
         frame = texture(number)
         left = 20 + 6 * number
         planes_of(frame.i420)[0][100:130, left : left + 16] = 200
-        shown.append(redactor.redact(frame, (no_detections(),)))
-    told = [one for one in shown if one is not None] + redactor.close()
+        shown.extend(redactor.redact(frame, (no_detections(),)))
+    told = [*shown, *redactor.close()]
     assert len(told) == 30
     for one in told:
         assert not (planes_of(one.i420)[0] == 200).any()
@@ -207,15 +217,15 @@ def test_in_a_crowd_too_large_everybody_is_held_in_the_frames_around_it() -> Non
 
 def test_more_movers_than_the_bound_are_filled_all_of_them() -> None:
     redactor = Redactor(nothing_left, always)
-    shown: list[RedactedFrame | None] = []
+    shown: list[RedactedFrame] = []
     for number in range(12):
         frame = texture(number)
         if number > 2:
             for place in range(300):
                 top, left = 8 + place // 20 * 15, 2 + place % 20 * 16 + number % 2 * 2
                 planes_of(frame.i420)[0][top : top + 8, left : left + 8] = 200
-        shown.append(redactor.redact(frame, (no_detections(),)))
-    told = [one for one in shown if one is not None] + redactor.close()
+        shown.extend(redactor.redact(frame, (no_detections(),)))
+    told = [*shown, *redactor.close()]
     assert not any((planes_of(one.i420)[0] == 200).any() for one in told)
 
 
@@ -242,6 +252,116 @@ def test_a_frame_nobody_could_be_found_in_is_filled_whole() -> None:
     assert redactor.doubts == {Doubt.UNREADABLE: 1}
 
 
+def a_frame_at(number: int, at_ms: int) -> RawFrame:
+    return RawFrame("gare", number, at_ms, texture().i420)
+
+
+def shown_between(*looks: Detections | None, passed: int = 1, check: Check = nothing_left) -> list[RedactedFrame]:
+    """Redact one still frame after another, 200 ms from look to look, with so many frames passed over after each."""
+    redactor, shown = Redactor(check, always), list[RedactedFrame]()
+    for turn, found in enumerate(looks):
+        first, step_ms = turn * (passed + 1), 200 / (passed + 1)
+        shown += redactor.redact(a_frame_at(first, turn * 200), (found,))
+        for later in range(1, passed + 1):
+            shown += redactor.pass_over(a_frame_at(first + later, round(turn * 200 + later * step_ms)))
+    return shown + redactor.close()
+
+
+def test_frames_passed_over_come_out_in_their_order_each_once_and_are_covered_from_both_sides() -> None:
+    far = detections_of((Label.PERSON, (0.1, 0.1, 0.2, 0.3)))
+    shown = shown_between(*[no_detections()] * 6, PERSON, far, *[no_detections()] * 6, passed=5)
+    assert [one.number for one in shown] == list(range(14 * 6))
+    for one in shown[6 * 6 : 7 * 6 + 1]:
+        assert is_covered(one, BOX)
+        assert is_covered(one, (0.1, 0.1, 0.2, 0.3))
+    assert all(is_covered(one, BOX) for one in shown[6 * (6 - FOUND_AHEAD_FRAMES) : 6 * (6 + HELD_FRAMES)])
+
+
+def test_between_looks_the_whole_way_of_a_walker_is_covered() -> None:
+    walk = [(0.05 + 0.04 * n, 0.4, 0.15 + 0.04 * n, 0.8) for n in range(15)]
+    shown = shown_between(*[detections_of((Label.PERSON, box)) for box in walk], passed=3)
+    for turn in range(14):
+        (x1, y1, _, y2), (_, _, x2, _) = walk[turn], walk[turn + 1]
+        assert all(is_covered(one, (x1, y1, x2, y2)) for one in shown[turn * 4 + 1 : turn * 4 + 4])
+        assert not is_covered(shown[turn * 4 + 1], (0.05, 0.4, 0.95, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("looks", "whole"),
+    [
+        pytest.param((PERSON, PERSON, PERSON), {5}, id="no-look-after-the-last"),
+        pytest.param((PERSON, None, PERSON, PERSON), {1, 2, 3, 7}, id="a-look-that-failed"),
+        pytest.param((None, PERSON, PERSON), {0, 1, 5}, id="none-before"),
+        pytest.param(
+            (PERSON, detections_of(*[(Label.PERSON, BOX)] * (REGIONS_MAX + 1)), PERSON), {1, 2, 3, 5}, id="crowded"
+        ),
+    ],
+)
+def test_a_frame_passed_over_beside_a_look_not_to_be_trusted_is_filled_whole(looks, whole) -> None:
+    assert {one.number for one in shown_between(*looks) if one.filled_share == 1.0} == whole
+
+
+@pytest.mark.parametrize(
+    ("passed_ms", "after_ms", "is_whole"),
+    [
+        pytest.param(125, LOOKS_APART_MS, False, id="as-far-apart-as-may-be"),
+        pytest.param(125, LOOKS_APART_MS + 1, True, id="too-far-apart"),
+        pytest.param(125, 100, True, id="after-its-look"),
+        pytest.param(-20, 200, True, id="before-its-look"),
+        pytest.param(0, 0, True, id="a-clock-that-stands"),
+        pytest.param(LOOKS_APART_MS, LOOKS_APART_MS, True, id="too-late"),
+    ],
+)
+def test_a_frame_passed_over_lies_in_time_between_two_looks_that_are_near(passed_ms, after_ms, is_whole) -> None:
+    redactor = Redactor(nothing_left, always)
+    redactor.redact(a_frame_at(0, 0), (PERSON,))
+    redactor.pass_over(a_frame_at(1, passed_ms))
+    redactor.redact(a_frame_at(2, after_ms), (PERSON,))
+    assert [one.filled_share == 1.0 for one in redactor.close()] == [False, is_whole, False]
+    assert redactor.doubts == ({Doubt.UNSEEN: 1} if is_whole else {})
+
+
+def test_a_frame_passed_over_of_another_shape_or_before_any_look_is_filled_whole() -> None:
+    redactor = Redactor(nothing_left, always)
+    redactor.pass_over(a_frame_at(0, 0))
+    redactor.redact(a_frame_at(1, 100), (PERSON,))
+    redactor.pass_over(RawFrame("gare", 2, 200, np.ascontiguousarray(texture().i420[:, : WIDTH // 2])))
+    redactor.redact(a_frame_at(3, 300), (PERSON,))
+    assert [one.filled_share == 1.0 for one in redactor.close()] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("step_ms", [0, 10, 100])
+def test_without_looks_frames_passed_over_are_let_go_and_none_is_shown(step_ms) -> None:
+    redactor = Redactor(nothing_left, always)
+    shown = redactor.redact(a_frame_at(0, 0), (PERSON,))
+    for number in range(1, 400):
+        shown += redactor.pass_over(a_frame_at(number, number * step_ms))
+        assert len(redactor._waiting) + len(redactor._passed_over) <= (DELAY_FRAMES + 1) * (PASSED_OVER_MAX + 1)
+    assert len(shown) > 200
+    assert all(one.filled_share == 1.0 for one in shown[1:])
+
+
+def test_whoever_moves_in_frames_passed_over_alone_is_filled_in_them() -> None:
+    redactor, shown = Redactor(nothing_left, always), list[RedactedFrame]()
+    for number in range(60):
+        frame = texture(number)
+        if number % 3 and number > 6:
+            planes_of(frame.i420)[0][100:130, 20 + 4 * number : 36 + 4 * number] = 200
+        seen = RawFrame("gare", number, number * 66, frame.i420)
+        shown += redactor.pass_over(seen) if number % 3 else redactor.redact(seen, (no_detections(),))
+    told = shown + redactor.close()
+    assert [one.number for one in told] == list(range(60))
+    assert not any((planes_of(one.i420)[0] == 200).any() for one in told)
+    assert np.mean([one.filled_share for one in told]) < 0.3
+
+
+def test_frames_passed_over_are_looked_at_again_too() -> None:
+    checker = Checker(set())
+    shown_between(*[PERSON] * 50, passed=1, check=checker)
+    assert {number % 2 for number in checker.asked} == {0, 1}
+    assert max(np.diff(checker.asked)) <= CHECKED_EVERY
+
+
 class Checker:
     """Finds a face in the frames it is told to, counts those it was shown, and can fail."""
 
@@ -261,15 +381,15 @@ def test_one_frame_in_ten_is_looked_at_again() -> None:
     checker = Checker(set())
     shown = shown_of(*[PERSON] * 60, check=checker)
     assert CHECKED_EVERY <= 10
-    assert checker.asked == list(range(0, 60, CHECKED_EVERY))
+    assert checker.asked == [0, 9, 19, 28, 38, 47, 57]
     assert all(one.filled_share < 1.0 for one in shown)
 
 
 def test_after_a_face_was_left_every_frame_is_looked_at_until_none_is() -> None:
-    checker = Checker({20, 21, 22})
+    checker = Checker({19, 20})
     shown = shown_of(*[PERSON] * 40, check=checker)
-    assert checker.asked == [0, 10, 20, 21, 22, 23, 33]
-    assert [one.number for one in shown if one.filled_share == 1.0] == [20, 21, 22]
+    assert checker.asked == [0, 9, 19, 20, 21, 30]
+    assert [one.number for one in shown if one.filled_share == 1.0] == [19, 20]
 
 
 def test_every_kept_still_is_looked_at() -> None:
@@ -342,14 +462,14 @@ sights = st.none() | st.lists(boxes, max_size=3)
 def test_whatever_is_found_is_filled_in_the_frames_around_that_are_not_blind(seen, steps) -> None:
     redactor = Redactor(nothing_left, always)
     picture = np.ascontiguousarray(texture().i420[:96, :64])
-    shown: list[RedactedFrame | None] = []
+    shown: list[RedactedFrame] = []
     at_ms = 0
     for number, found in enumerate(seen):
         at_ms += steps[number] if number < len(steps) else 200
         frame = RawFrame("gare", number, at_ms, picture)
         told = None if found is None else detections_of(*[(Label.PERSON, box) for box in found])
-        shown.append(redactor.redact(frame, (told,)))
-    frames = [one for one in shown if one is not None] + redactor.close()
+        shown.extend(redactor.redact(frame, (told,)))
+    frames = [*shown, *redactor.close()]
     assert [one.number for one in frames] == list(range(len(seen)))
     assert all(one.filled_share == 1.0 for one, found in zip(frames, seen, strict=True) if found is None)
     sighted = [(one, found) for one, found in zip(frames, seen, strict=True) if found is not None]
@@ -360,6 +480,33 @@ def test_whatever_is_found_is_filled_in_the_frames_around_that_are_not_blind(see
         near = sighted[max(0, place - HELD_FRAMES) : place + FOUND_AHEAD_FRAMES + 1]
         inside = [box for _, found in near for box in found if max(box[:2]) < 1.0 and min(box[2:]) > 0.0]
         assert one.filled_share > 0.0 or not inside
+
+
+@settings(max_examples=80)
+@given(
+    looks=st.lists(st.lists(boxes, max_size=3), min_size=2, max_size=14),
+    passed=st.lists(st.integers(0, 6), min_size=14, max_size=14),
+)
+def test_whatever_is_found_at_a_look_is_filled_in_every_frame_until_the_next_and_since_the_last(looks, passed) -> None:
+    redactor, shown, turn_of = Redactor(nothing_left, always), list[RedactedFrame](), list[int]()
+    picture = np.ascontiguousarray(texture().i420[:96, :64])
+    for turn, found in enumerate(looks):
+        told = detections_of(*[(Label.PERSON, box) for box in found])
+        shown += redactor.redact(RawFrame("gare", len(turn_of), turn * 200, picture), (told,))
+        turn_of.append(turn)
+        for later in range(passed[turn] if turn < len(looks) - 1 else 0):
+            at_ms = turn * 200 + 200 * (later + 1) // (passed[turn] + 1)
+            shown += redactor.pass_over(RawFrame("gare", len(turn_of), at_ms, picture))
+            turn_of.append(turn)
+    shown += redactor.close()
+    assert [one.number for one in shown] == list(range(len(turn_of)))
+    assert not redactor.doubts
+    for number, (one, turn) in enumerate(zip(shown, turn_of, strict=True)):
+        is_look = number == 0 or turn_of[number - 1] != turn
+        beside = looks[turn] if is_look else looks[turn] + looks[turn + 1]
+        luma = planes_of(one.i420)[0]
+        for x1, y1, x2, y2 in np.clip(np.reshape(beside, (-1, 4)), 0.0, 1.0) * [64, 64, 64, 64]:
+            assert (luma[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] == FILL[0]).all()
 
 
 @settings(max_examples=60)
