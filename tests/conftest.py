@@ -30,8 +30,19 @@ WITH_PROCESSES = (
 """Tests that start real processes or run real networks over pictures: they take seconds, so not at every commit."""
 
 
+LONGEST_FIRST = ("journeys/test_a_day_of_a_street.py", "proof", "journeys", "redaction")
+"""Of two workers neither is left with a long file when the other has nothing more to do."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
         if any(place == slow or place.startswith(f"{slow}/") for slow in WITH_PROCESSES):
             item.add_marker("processes")
+    items.sort(key=_turn_of)
+
+
+def _turn_of(item: pytest.Item) -> int:
+    place = item.path.relative_to(TESTS).as_posix()
+    turns = [turn for turn, first in enumerate(LONGEST_FIRST) if place == first or place.startswith(f"{first}/")]
+    return min(turns, default=len(LONGEST_FIRST))
