@@ -15,11 +15,16 @@ WITH_PROCESSES = (
     "agent/confine",
     "agent/eye/test_stills.py",
     "agent/eye/test_upkeep.py",
+    "agent/eye/test_preview.py",
     "agent/mouth",
+    "contracts/test_fuzz_decoders.py",
+    "fleet/test_backup.py",
+    "fleet/test_database.py",
     "fleet/test_ingest.py",
     "fleet/test_program.py",
     "fleet/test_records.py",
     "fleet/test_records_quickstart.py",
+    "fleet/test_rest_fuzzed.py",
     "models/test_build.py",
     "models/test_evaluate.py",
     "redaction",
@@ -37,7 +42,8 @@ LONGEST_FIRST = ("journeys/test_a_day_of_a_street.py", "proof", "journeys", "red
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
-        if any(place == slow or place.startswith(f"{slow}/") for slow in WITH_PROCESSES):
+        is_slow = any(place == slow or place.startswith(f"{slow}/") for slow in WITH_PROCESSES)
+        if is_slow or "postgresql" in item.nodeid:  # a server of its own
             item.add_marker("processes")
     items.sort(key=_turn_of)
 

@@ -8,11 +8,14 @@ import pytest
 from fleet_builders import EITHER_ENGINE, NOW_MS, Box, birth, context, entrance_of, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of
+from veilleur_fleet.access.actions import Actions
 from veilleur_fleet.app import health_of
 from veilleur_fleet.ingest import Standing
 from veilleur_fleet.interval import Factors, interval_of
 from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.oversight import Oversight
 from veilleur_fleet.web.app import web_app
+from veilleur_fleet.web.dpo import Office
 from veilleur_fleet.web.languages import languages_of
 from veilleur_fleet.web.live import READERS_MAX, Live
 from veilleur_fleet.web.pages import Painter, Place
@@ -35,7 +38,8 @@ class World:
             connected=lambda: self.standing.connected,
         )
         health, entrance = health_of(database.readers, self.standing), entrance_of(database, clock)
-        self.app = web_app(painter, database.readers, self.metrics, health, entrance)
+        office = Office(Oversight(database.readers), Actions(database.desk, clock))
+        self.app = web_app(painter, database.readers, self.metrics, health, entrance, office=office)
 
     def client(self):
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://fleet")

@@ -13,13 +13,16 @@ from veilleur_contracts import messages as m
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import decode_published
 from veilleur_contracts.ids import SHARDS, shard_of
+from veilleur_fleet.access.actions import Actions
 from veilleur_fleet.app import health_of
 from veilleur_fleet.ingest import Standing
 from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.oversight import Oversight
 from veilleur_fleet.store import past
 from veilleur_fleet.store.database import open_database
 from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.web.app import web_app
+from veilleur_fleet.web.dpo import Office
 from veilleur_fleet.web.languages import languages_of
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.pages import Painter, Place
@@ -40,9 +43,9 @@ def web_of(database, clock):
         place=Place("", "mqtt://broker:1883", "Europe/Paris"),
         connected=lambda: True,
     )
-    app = web_app(
-        painter, database.readers, Metrics(), health_of(database.readers, standing), entrance_of(database, clock)
-    )
+    health, entrance = health_of(database.readers, standing), entrance_of(database, clock)
+    office = Office(Oversight(database.readers), Actions(database.desk, clock))
+    app = web_app(painter, database.readers, Metrics(), health, entrance, office=office)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://fleet")
 
 

@@ -92,6 +92,7 @@ def test_people_count_by_the_foot_and_cars_by_the_centre() -> None:
     b=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     label=st.sampled_from(["person", "car"]),
 )
+@pytest.mark.thorough
 def test_crossings_agree_with_a_fine_sampling_of_the_path(
     path: list[tuple[float, float]], a: tuple[float, float], b: tuple[float, float], label: str
 ) -> None:

@@ -32,7 +32,7 @@ def web_app(
     health: Callable[[], Health],
     entrance: Entrance,
     *,
-    office: dpo.Office | None = None,
+    office: dpo.Office,
 ) -> FastAPI:
     """Return the web application; it fetches nothing from anywhere, so neither do those who read it.
 
@@ -53,8 +53,7 @@ def web_app(
     app.include_router(services.routes(painter, entrance.routing))
     app.include_router(notices.routes(painter, entrance.board))
     app.include_router(pages.routes(painter, app))
-    if office is not None:
-        app.include_router(dpo.routes(painter, office))
+    app.include_router(dpo.routes(painter, office))
     app.include_router(login.routes(painter, login.Login(entrance.accounts, painter.clock)))
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))
     app.mount("/static", StaticFiles(directory=static), name="static")

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eye_builders import detections_of
@@ -425,6 +425,7 @@ def test_the_self_check_is_shown_what_would_be_shown() -> None:
     np.testing.assert_array_equal(seen[0].i420, shown[0].i420)
 
 
+@pytest.mark.thorough
 def test_what_is_remembered_is_bounded() -> None:
     redactor = Redactor(nothing_left, always)
     chance = np.random.default_rng(7)
@@ -436,7 +437,6 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(redactor._waiting) == DELAY_FRAMES
 
 
-@settings(max_examples=60)
 @given(
     label=st.sampled_from(list(Label)),
     corner=st.tuples(st.floats(0, 0.98), st.floats(0, 0.98)),
@@ -457,7 +457,6 @@ boxes = st.builds(
 sights = st.none() | st.lists(boxes, max_size=3)
 
 
-@settings(max_examples=80)
 @given(seen=st.lists(sights, min_size=1, max_size=22), steps=st.lists(st.sampled_from([0, 40, 200, 9000, -500])))
 def test_whatever_is_found_is_filled_in_the_frames_around_that_are_not_blind(seen, steps) -> None:
     redactor = Redactor(nothing_left, always)
@@ -482,7 +481,6 @@ def test_whatever_is_found_is_filled_in_the_frames_around_that_are_not_blind(see
         assert one.filled_share > 0.0 or not inside
 
 
-@settings(max_examples=80)
 @given(
     looks=st.lists(st.lists(boxes, max_size=3), min_size=2, max_size=14),
     passed=st.lists(st.integers(0, 6), min_size=14, max_size=14),
@@ -509,7 +507,6 @@ def test_whatever_is_found_at_a_look_is_filled_in_every_frame_until_the_next_and
             assert (luma[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] == FILL[0]).all()
 
 
-@settings(max_examples=60)
 @given(cells=st.lists(st.tuples(*[st.integers(0, 40)] * 4), max_size=6), seed=st.integers(0, 9))
 def test_a_fill_leaves_nothing_that_depends_on_what_was_there(cells, seed) -> None:
     boxes = np.array([(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in cells], np.int64).reshape(-1, 4)
