@@ -1,5 +1,6 @@
 """How thoroughly things are tried: quickly at every commit, wholly in ``make test``."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ WITH_PROCESSES = (
     "simulator/test_rtsp.py",
 )
 """Tests that start real processes or run real networks over pictures: they take seconds, so not at every commit."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let what a worker starts be interrupted: a worker itself ignores Ctrl-C, and its children would inherit that."""
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST_FIRST = ("journeys/test_a_day_of_a_street.py", "proof", "journeys", "redaction")
