@@ -42,7 +42,7 @@ PERSON_WINDOW_S: Final = 1200
 HEALTH_S: Final = 60
 SAID_HZ: Final = 20.0
 UNDISTURBED_S: Final = 30.0
-DRAINED_WITHIN_S: Final = 1_800.0
+DRAINED_WITHIN_S: Final = 900.0
 TOLD_WITHIN_S: Final = 60.0
 LABELS: Final = tuple(range(6))
 

@@ -27,11 +27,10 @@ class PaceLimits:
 
     Attributes:
         start_bytes: What may be unanswered at a time, after each connection.
-        least_bytes: The least of it: twenty-five windows.
-        most_bytes: The most of it: fifty windows, which are told on ``out/`` in some 50 ms.
-        bytes_s: The most in a second, some 400 records: a third of what one fleet tells on ``out/`` on a busy machine,
-            so that boxes of the same shard, told in the same order, do not wait behind a backlog. A week of sixteen
-            cameras takes a quarter of an hour.
+        least_bytes: The least of it: fifty windows.
+        most_bytes: The most of it: a hundred windows, which are told on ``out/`` in some 100 ms.
+        bytes_s: The most in a second, some 600 records: half of what one fleet tells on ``out/`` on a busy machine,
+            so that boxes of the same shard, told in the same order, do not wait behind a backlog.
         soon_s: An answer within this came soon.
         probe_s: An answer that is missing this long, and twice as long as the last one took, may be lost: one more
             batch goes out, whose answer counts for both.
@@ -39,10 +38,10 @@ class PaceLimits:
         spread_max_s: At most so much.
     """
 
-    start_bytes: int = 2_048
-    least_bytes: int = 1_024
-    most_bytes: int = 2_048
-    bytes_s: float = 12_288.0
+    start_bytes: int = 4_096
+    least_bytes: int = 2_048
+    most_bytes: int = 4_096
+    bytes_s: float = 16_384.0
     soon_s: float = 0.25
     probe_s: float = 1.0
     spread_s: float = 1.0

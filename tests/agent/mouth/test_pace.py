@@ -34,8 +34,7 @@ def test_what_a_street_says_from_day_to_day_never_waits() -> None:
 
 def test_no_more_goes_out_than_may_be_unanswered() -> None:
     pace = a_pace(HandClock())
-    most = LIMITS.start_bytes
-    assert [room(pace, unanswered) for unanswered in (0, most - 96, most, most + 5000)] == [most, 96, 0, 0]
+    assert [room(pace, unanswered) for unanswered in (0, 4000, 4096, 9000)] == [4096, 96, 0, 0]
 
 
 def test_an_answer_that_is_missing_for_long_lets_one_more_batch_go_whose_answer_counts_for_both() -> None:
@@ -43,14 +42,14 @@ def test_an_answer_that_is_missing_for_long_lets_one_more_batch_go_whose_answer_
     pace = a_pace(clock)
     pace.answered(0.8)
     clock.advance(wait_s(pace))
-    pace.sent(LIMITS.start_bytes)
+    pace.sent(4096)
     clock.advance(1.5)
-    assert room(pace, LIMITS.start_bytes) == 0
+    assert room(pace, 4096) == 0
     clock.advance(0.2)
-    assert room(pace, LIMITS.start_bytes) == LIMITS.least_bytes
+    assert room(pace, 4096) == LIMITS.least_bytes
     pace.sent(LIMITS.least_bytes)
     clock.advance(0.1)
-    assert room(pace, LIMITS.start_bytes + LIMITS.least_bytes) == 0
+    assert room(pace, 4096 + LIMITS.least_bytes) == 0
 
 
 def test_answers_that_come_soon_allow_more_up_to_a_whole_batch_and_a_quarter_of_the_fleet() -> None:
