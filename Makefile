@@ -18,9 +18,10 @@ demo: setup ## Count real footage on a live page; SECONDS=60 HEADLESS=1 for one 
 	@exec $(bin)/veilleur-simulator demo $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(filter 1 yes true,$(HEADLESS)),--headless) $(if $(SOURCE),--source "$(SOURCE)")
 
-test: setup models ## Everything: gates, then all tests, journeys with a real broker included
+test: setup models ## Everything: gates, all tests with two workers, then the journeys with a real broker one by one
 	@scripts/check gates
-	@$(bin)/python -m pytest -n 2 --dist loadfile
+	@$(bin)/python -m pytest -n 2 --dist loadfile -m "not journey"
+	@$(bin)/python -m pytest -m journey
 
 proof: setup ## What a DPO may ask to see: egress, confinement and the fill, tried; one table, controls included (root)
 	@$(bin)/python -m pytest tests/proof
