@@ -55,7 +55,11 @@ app = typer.Typer(
 )
 
 ModelsOption = Annotated[
-    Path | None, typer.Option("--models", help="Folder of built models; else where veilleur-models build puts them.")
+    Path | None,
+    typer.Option(
+        "--models",
+        help="Folder of built models; else VEILLEUR_MODEL_CACHE, else where veilleur-models build puts them.",
+    ),
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", help=f"Name of the model; {DEFAULT_MODEL} by default.")]
 PolicyOption = Annotated[
@@ -269,14 +273,21 @@ app.command(
 app.command(epilog="Example:  veilleur-agent firewall --site site.toml >veilleur.nft && nft -f veilleur.nft")(firewall)
 
 
-@app.command(epilog="Example:  veilleur-agent check --site site.toml --policy strictest")
+@app.command(
+    epilog="Examples:  veilleur-agent check --site site.toml --policy strictest   ·   "
+    "veilleur-agent check --site site.toml --policy policy.json --models .cache/models"
+)
 def check(
     site: Annotated[Path, typer.Option("--site", help="The site file to check.")],
     policy: PolicyOption = None,
     secrets: SecretsOption = None,
+    models: ModelsOption = None,
 ) -> None:
-    """Check a site file against the policy and this machine, and start nothing."""
-    settings = settings_of(policy=policy, secrets=secrets)
+    """Check a site file against the policy and this machine, and start nothing.
+
+    A site that keeps stills needs the model of faces, which is looked for in --models.
+    """
+    settings = settings_of(policy=policy, secrets=secrets, models=models)
     found = read_site(site)
     profile = profile_of(settings)
     permissions = PROFILES[profile]

@@ -32,6 +32,10 @@ from veilleur_contracts.ids import is_slug
 
 WORDS_MAX: Final = 120
 PERSONS: Final = 2
+CLOCK_NOT_SET: Final = (
+    "No time source holds the clock of this box, so no still is kept: look at chrony or systemd-timesyncd; where the "
+    "host keeps the time of a container, start the agent with VEILLEUR_TRUST_CLOCK=true."
+)
 
 clips_app = typer.Typer(
     no_args_is_help=True,
@@ -70,6 +74,9 @@ def show_clips(*, state: StateOption = None) -> None:
     console.print(table)
     oldest = "none" if facts.oldest_s is None else _said(facts.oldest_s)
     console.print(f"{len(facts.lain)} days, {facts.size_bytes} bytes, oldest picture: {oldest}", highlight=False)
+    reckoning = store.reckoning()
+    if reckoning is not None and not reckoning.is_set:
+        console.print(CLOCK_NOT_SET, highlight=False, soft_wrap=True)
 
 
 @clips_app.command(

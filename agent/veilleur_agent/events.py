@@ -70,7 +70,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "camera.permissions_changed": {"camera": ID, "profile": PROFILES, "why": WHY, "runs": bool},
     "document.refused": {"document": DOCUMENTS, "reason": REFUSALS},
     "windows.withheld": {"camera": ID},
-    "camera.keeping_changed": {"camera": ID, "keeps": bool},
+    "camera.keeping_changed": {"camera": ID, "keeps": bool, "why": _words("none", "not-allowed", "clock")},
     "still.withheld": {"camera": ID},
     "clips.destroyed": {"camera": ID, "why": _words("old", "not-allowed", "key-gone")},
     "clips.refused": {"what": _words("full", "disk", "store", "key", "reckoning")},

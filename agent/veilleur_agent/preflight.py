@@ -29,6 +29,7 @@ from veilleur_agent.settings import AgentSettings, BrokerAddress, DoorAddress, b
 from veilleur_contracts.policy import BENCH, STRICTEST, Permissions, check_bench_source
 from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site
+from veilleur_models.settings import how_to_build
 
 TOKEN_BYTES_MAX: Final = 256
 PROFILES: Final[dict[Profile, Permissions]] = {"bench": BENCH, "strictest": STRICTEST, "signed": LOOSEST_SIGNED}
@@ -369,8 +370,7 @@ def _check_keep(where: str, camera: Camera, settings: AgentSettings, permissions
         )
     if not (settings.model_folder / FACES / "card.toml").is_file():
         raise StartRefusedError(
-            f"{where}: no still is kept before faces were looked for in it, and the model for that is not built: run "
-            f"veilleur-models build {FACES}"
+            f"{where}: no still is kept before faces were looked for in it, and {_not_built(settings, FACES)}"
         )
 
 
@@ -402,7 +402,15 @@ def _take_token(path: Path | None) -> str | None:
 def _check_model(settings: AgentSettings) -> None:
     card = settings.model_folder / settings.model / "card.toml"
     if not card.is_file():
-        raise StartRefusedError(f"the model {settings.model} is not built: run veilleur-models build {settings.model}")
+        raise StartRefusedError(_not_built(settings, settings.model))
+
+
+def _not_built(settings: AgentSettings, model: str) -> str:
+    """Say where ``model`` was looked for, and both remedies."""
+    return (
+        f"the model {model} is not in {settings.model_folder}: run '{how_to_build(model)}', or say where the models "
+        "are (--models, VEILLEUR_MODEL_CACHE)"
+    )
 
 
 def _check_uids(settings: AgentSettings) -> None:

@@ -53,7 +53,7 @@ class Direction(IntEnum):
 
 
 class CameraState(IntEnum):
-    """What a camera is doing for us right now."""
+    """What a camera is doing for us right now; stopped: by a DPO's order, forbidden: no policy lets it run."""
 
     CONNECTING = 0
     LIVE = 1
@@ -62,6 +62,8 @@ class CameraState(IntEnum):
     AUTH_FAILED = 4
     BACKOFF = 5
     ENDED = 6
+    STOPPED = 7
+    FORBIDDEN = 8
 
 
 class Quality(IntFlag):
@@ -185,7 +187,7 @@ StreamNumber = Annotated[
     Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF, description="mouth start, ms x 8 + class ordinal, or + 4: alarms of class T"),
 ]
 LabelNumber = Annotated[int, Meta(ge=0, le=5, description="Label")]
-StateNumber = Annotated[int, Meta(ge=0, le=6, description="CameraState")]
+StateNumber = Annotated[int, Meta(ge=0, le=8, description="CameraState")]
 ReasonNumber = Annotated[int, Meta(ge=0, le=4, description="GapReason")]
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from veilleur_models.card import CARD_FILE, CARD_LIMIT_BYTES, FILE_LIMIT_BYTES, Built, Card, card_of
 from veilleur_models.errors import ModelRejectedError
 from veilleur_models.quiet import silence_telemetry
+from veilleur_models.settings import how_to_build
 
 GRAPH_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
@@ -80,7 +81,7 @@ def load(directory: Path) -> ModelPackage:
     """
     card = read_card(directory)
     if card.built is None:
-        raise ModelRejectedError(f"{directory.name} was never built: run 'veilleur-models build {card.name}'")
+        raise ModelRejectedError(f"{directory.name} was never built: run '{how_to_build(card.name)}'")
     files = {name: _verified(directory, name, card.built) for name in PACKAGE_FILES}
     labels = tuple(files[LABELS_FILE].decode("utf-8", "replace").split())
     if labels != tuple(channel.label for channel in card.labels):
@@ -95,9 +96,11 @@ def _read(path: Path, limit_bytes: int) -> bytes:
         with path.open("rb") as file:
             content = file.read(limit_bytes + 1)
     except OSError as error:
-        name = f"{path.parent.name}/{path.name}"
         reason = error.strerror or type(error).__name__
-        raise ModelRejectedError(f"{name} cannot be read ({reason}): run 'veilleur-models build'") from error
+        raise ModelRejectedError(
+            f"{path} cannot be read ({reason}): run '{how_to_build()}', or say where the models are (--models, "
+            "VEILLEUR_MODEL_CACHE)"
+        ) from error
     if len(content) > limit_bytes:
         raise ModelRejectedError(f"{path.parent.name}/{path.name} is larger than {limit_bytes} bytes: build it again")
     return content

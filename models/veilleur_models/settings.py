@@ -5,6 +5,8 @@
 """
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,14 @@ def settings_of(environment: Mapping[str, str], home: Path) -> Settings:
     # The XDG specification says that a relative path there is invalid and must be ignored.
     base = Path(root) if root and Path(root).is_absolute() else home / ".cache"
     return Settings(base / "veilleur" / "models", environment)
+
+
+def how_to_build(*names: str) -> str:
+    """Return the command that builds ``names`` as it can be typed here: with its path where it is not on PATH."""
+    program = (
+        "veilleur-models" if shutil.which("veilleur-models") else str(Path(sys.executable).parent / "veilleur-models")
+    )
+    return " ".join((program, "build", *names))
 
 
 def read_settings() -> Settings:

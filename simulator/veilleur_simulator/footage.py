@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from veilleur_agent.eye.address import CameraError, address_of
+from veilleur_agent.eye.source import open_source
 from veilleur_simulator.errors import FootageRejectedError, FootageUnreachableError, PartFailedError
 from veilleur_simulator.processes import Child
 
@@ -92,14 +94,24 @@ def footage_in(cache: Path, tell: Tell) -> Path:
 
 
 def own_footage(path: Path) -> Path:
-    """Return the user's own clip.
+    """Return the user's own clip, once its first picture was read as an agent will read it.
 
     Raises:
-        FootageRejectedError: It is no file.
+        FootageRejectedError: It is no file, or no video.
     """
     if not path.is_file():
         raise FootageRejectedError(f"{path} is not a file; SOURCE is a recorded clip, such as SOURCE=clip.mp4")
-    return path.resolve()
+    clip = path.resolve()
+    try:
+        with open_source(address_of(str(clip), name=str(path))) as source:
+            is_video = next(source.pictures(1.0), None) is not None
+    except CameraError:
+        is_video = False
+    if not is_video:
+        raise FootageRejectedError(
+            f"{path} is no video we can read; SOURCE is a recorded clip, such as SOURCE=clip.mp4"
+        )
+    return clip
 
 
 def sha256_of(path: Path) -> str:

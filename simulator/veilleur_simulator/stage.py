@@ -65,7 +65,7 @@ def set_stage(folder: Path, source: Path | None, tell: Tell) -> Stage:
 
     Raises:
         PartFailedError: The models could not be built.
-        FootageRejectedError: ``source`` is no file.
+        FootageRejectedError: ``source`` is no file, or no video.
         FootageUnreachableError: There is no source of footage.
     """
     settings = read_settings()

@@ -4,6 +4,7 @@ import os
 from datetime import date, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
@@ -77,6 +78,14 @@ def test_a_list_shows_what_lies_there_and_opens_nothing(box) -> None:
     assert "│ 3 " in shown.output
     assert "1 days" in shown.output
     assert list((box / "audit").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_a_list_says_when_nothing_is_kept_because_the_clock_is_not_set(box, is_set) -> None:
+    ClipStore(clips_of(box), free_min=0).keep_reckoning(msgspec.structs.replace(a_reckoning(NOW_MS), is_set=is_set))
+    shown = run(box, "list")
+    assert shown.exit_code == 0, shown.output
+    assert ("No time source holds the clock of this box, so no still is kept" in shown.output) is not is_set
 
 
 def test_an_export_is_audited_and_gives_the_hour_asked_for_to_its_owner_alone(box, tmp_path) -> None:

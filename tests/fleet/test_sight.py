@@ -91,6 +91,20 @@ def test_a_camera_known_by_its_health_alone_has_no_lines_and_no_count(see) -> No
     assert (sight.cameras[0].lines, sight.chart, sight.share) == ((), None, None)
 
 
+@pytest.mark.parametrize("state", [CameraState.STOPPED, CameraState.FORBIDDEN])
+def test_a_camera_that_may_not_run_says_since_when(see, state) -> None:
+    box = Box()
+    told = [
+        health(at_s=NOW_S - 900, state=state),
+        health(at_s=NOW_S - 400, state=CameraState.LIVE),
+        *(health(at_s=NOW_S - ago, state=state) for ago in (300, 200, 1)),
+    ]
+    (camera,) = see(box.says(KERB), box.says(*told)).cameras
+    assert (camera.state, camera.observing, camera.standing.held_s) == (state, False, NOW_S - 300)
+    (camera,) = see(box.says(health(at_s=NOW_S, state=CameraState.LIVE))).cameras
+    assert (camera.state, camera.standing.held_s) == (CameraState.LIVE, None)
+
+
 def test_a_box_whose_clock_runs_ahead_does_not_look_observed_for_ever(see) -> None:
     box = Box()
     ahead = window(KERB, at_s=4_000_000_000)

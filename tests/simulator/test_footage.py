@@ -5,10 +5,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from simulator.streets import street
 from veilleur_simulator import footage
+from veilleur_simulator.cli import app
 from veilleur_simulator.errors import FootageRejectedError, FootageUnreachableError
+from veilleur_simulator.film import write_film
 from veilleur_simulator.footage import VTEST, footage_in, own_footage
+from veilleur_simulator.street import Street
 
 CLIP = b"a clip, as far as anybody here looks" * 1000
 KNOWN = dataclasses.replace(VTEST, sha256=hashlib.sha256(CLIP).hexdigest())
@@ -84,5 +89,17 @@ def test_a_clip_larger_than_any_is_refused(tmp_path: Path, monkeypatch: pytest.M
 def test_the_users_own_clip_must_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(FootageRejectedError, match="is not a file; SOURCE is a recorded clip"):
         own_footage(tmp_path / "none.mp4")
-    (tmp_path / "clip.mp4").write_bytes(CLIP)
+    write_film(Street(street(seconds=1.0)), tmp_path / "clip.mp4")
     assert own_footage(tmp_path / "clip.mp4") == (tmp_path / "clip.mp4").resolve()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "clip.mp4"])
+def test_a_file_that_is_no_video_is_refused_before_anything_is_started(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Tuesday: call the town hall.\n" * 50, encoding="utf-8")
+    done = CliRunner().invoke(app, ["demo", "--headless", "--source", str(tmp_path / name)])
+    assert isinstance(done.exception, FootageRejectedError)
+    assert str(done.exception) == (
+        f"{tmp_path / name} is no video we can read; SOURCE is a recorded clip, such as SOURCE=clip.mp4"
+    )
+    assert done.stdout == ""
+    assert "broker" not in done.stderr

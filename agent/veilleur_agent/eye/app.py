@@ -187,7 +187,7 @@ class Eye:
             self._say(lookout.due(now_ms, synced=self._is_synced))
             capture = self._captures[name]
             counters = capture.counters
-            health = lookout.health_due(capture.state, counters.reconnects, counters.frames_dropped)
+            health = lookout.health_due(self._posts.state_of(name), counters.reconnects, counters.frames_dropped)
             self._say([] if health is None else [health])
             if name in running and self._doorways[name].should_ask(capture.state):
                 self._control.say(Resolve(name))

@@ -31,6 +31,7 @@ from veilleur_contracts.audit import StrictFrom, StrictUntil
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.messages import (
     TWIN_DOCUMENTS_MAX,
+    CameraState,
     DocumentReady,
     MessageClass,
     Record,
@@ -99,6 +100,13 @@ class Posts:
     def running(self) -> list[str]:
         """Return the cameras that are read."""
         return [camera.id for camera in self._settings.site.camera if self._runs(camera.id, self._held[camera.id])]
+
+    def state_of(self, name: str) -> CameraState:
+        """Return what the camera ``name`` is doing; of one that is not read, why it is not."""
+        held = self._held[name]
+        if self._runs(name, held):
+            return self.captures[name].state
+        return CameraState.STOPPED if held.why == STOPPED_BY else CameraState.FORBIDDEN
 
     def introductions(self) -> Iterator[Record]:
         """Yield what everything else refers to, of the cameras that may tell statistics at all."""

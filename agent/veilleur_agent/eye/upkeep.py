@@ -88,7 +88,8 @@ class Upkeep:
         self._allowed: Mapping[str, Allowed] = {}
         self._freezes_at_ns = 0
         self._newest: dict[str, date] = {}
-        self._is_keeping: dict[str, bool] = {}
+        self._keeping: dict[str, str] = {}
+        self._was_set: bool | None = None
         self._told_gone: set[CameraDay] = set()
         self._refused_at_s: dict[str, float] = {}
         self._fault_at_s: dict[ClipFault, float] = {}
@@ -144,7 +145,7 @@ class Upkeep:
         is_jumped = self._jumped_ms != 0
         if is_jumped:
             happened.append(self._jump())
-        if now_s - self._kept_at_s >= RECKONED_EVERY_S or is_jumped:
+        if now_s - self._kept_at_s >= RECKONED_EVERY_S or is_jumped or is_set is not self._was_set:
             self._keep_reckoning()
         is_due = self._looked_at_s is None or now_s - self._looked_at_s >= LOOKED_AT_EVERY_S
         if self._is_ready or self._prepare():
@@ -216,7 +217,7 @@ class Upkeep:
         return ClockJumped(by_s)
 
     def _keep_reckoning(self) -> None:
-        self._kept_at_s = self._clock.elapsed_s()
+        self._kept_at_s, self._was_set = self._clock.elapsed_s(), self._is_set
         try:
             self._store.keep_reckoning(self._now)
         except OSError:
@@ -232,13 +233,14 @@ class Upkeep:
         return at_ns != before
 
     def _tell_keeping(self) -> None:
-        """Say of each camera that should keep stills whether it may, whenever that changes."""
+        """Say of each camera that should keep stills whether it does, and why not, whenever that changes."""
         for camera in self._stills:
             one = self._allowed.get(camera)
-            is_keeping = one is not None and one.keeps
-            if self._is_keeping.get(camera) is not is_keeping:
-                self._is_keeping[camera] = is_keeping
-                self._tell("camera.keeping_changed", camera=camera, keeps=is_keeping)
+            is_allowed = one is not None and one.keeps
+            why = "not-allowed" if not is_allowed else "none" if self._is_set else "clock"
+            if self._keeping.get(camera) != why:
+                self._keeping[camera] = why
+                self._tell("camera.keeping_changed", camera=camera, keeps=why == "none", why=why)
 
     def _destroy(self) -> Iterator[ClipsDestroyed]:
         """Destroy the keys of the days that must go; their files follow once that is told.

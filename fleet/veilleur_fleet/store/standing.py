@@ -8,8 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from veilleur_contracts.messages import CameraState, Label, MessageClass, class_of_stream
-from veilleur_fleet.store.tables import boxes, cameras, lines, quarantine, streams
+from veilleur_fleet.store.tables import boxes, camera_health, cameras, lines, quarantine, streams
 
+_HELD: Final = frozenset({CameraState.STOPPED.value, CameraState.FORBIDDEN.value})
 SILENT_AFTER_MS: Final = 150_000
 """Two and a half of the minutes after which each camera speaks at the latest."""
 
@@ -32,6 +33,7 @@ class CameraStanding:
         reconnects: Since its eye started.
         lines: ``(line_no, line)`` of its lines.
         view_faults: Sum of ``ViewFault`` flags, as it was last told.
+        held_s: Since when it has not been allowed to run, UTC, as far back as health is kept; None: it is allowed.
     """
 
     camera_no: int
@@ -47,6 +49,7 @@ class CameraStanding:
     reconnects: int | None
     lines: tuple[tuple[int, str], ...]
     view_faults: int = 0
+    held_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ def cameras_of(connection: sa.Connection, wanted: str, first: int, at_most: int)
     )
     rows = connection.execute(query).all()
     its_lines = _lines_of(connection, [row.camera_no for row in rows])
-    return [_camera_of(row, its_lines.get(row.camera_no, ())) for row in rows], many
+    held = {row.camera_no: _held_since(connection, row) for row in rows if row.state in _HELD}
+    return [_camera_of(row, its_lines.get(row.camera_no, ()), held.get(row.camera_no)) for row in rows], many
 
 
 def streams_of(connection: sa.Connection, box: str | None, after: tuple[int, int], limit: int) -> list[StreamStanding]:
@@ -161,7 +165,17 @@ def _lines_of(connection: sa.Connection, camera_nos: Sequence[int]) -> dict[int,
     return found
 
 
-def _camera_of(row: sa.Row[Any], its_lines: tuple[tuple[int, str], ...]) -> CameraStanding:
+def _held_since(connection: sa.Connection, row: sa.Row[Any]) -> int | None:
+    """Return when a camera said first that it is in the state it is still in."""
+    its_own = camera_health.c.camera_no == row.camera_no
+    before = sa.select(sa.func.max(camera_health.c.at_s)).where(its_own, camera_health.c.state != row.state)
+    since = sa.select(sa.func.min(camera_health.c.at_s)).where(
+        its_own, camera_health.c.at_s > sa.func.coalesce(before.scalar_subquery(), -1)
+    )
+    return connection.execute(since).scalar()
+
+
+def _camera_of(row: sa.Row[Any], its_lines: tuple[tuple[int, str], ...], held_s: int | None = None) -> CameraStanding:
     return CameraStanding(
         row.camera_no,
         row.controller,
@@ -176,4 +190,5 @@ def _camera_of(row: sa.Row[Any], its_lines: tuple[tuple[int, str], ...]) -> Came
         row.reconnects,
         its_lines,
         row.view_faults or 0,
+        held_s,
     )

@@ -34,6 +34,9 @@ cameras: Final = _table(
     *("at_s", "state", "fps_x10", "reconnects", "frames_dropped"),
     *("context", "view_at_s", "view_faults"),
 )
+camera_health: Final = _table(
+    "camera_health", "camera_no", "at_s", "received_ms", "state", "fps_x10", "reconnects", "frames_dropped"
+)
 lines: Final = _table("lines", "line_no", "camera_no", "line")
 contexts: Final = _table("contexts", "box_no", "number", "camera_no", "received_ms", "raw")
 validations: Final = _table("validations", "camera_no", "label_no", "recall", "precision", "crossings")
@@ -74,7 +77,19 @@ reported: Final = _table(
 fetches: Final = _table("fetches", "box_no", "at_s", "document", "fault", "tries")
 
 ALL: Final = (
-    *(boxes, streams, shards, records, quarantine, cameras, lines, contexts, validations, crossing_windows),
+    *(
+        boxes,
+        streams,
+        shards,
+        records,
+        quarantine,
+        cameras,
+        camera_health,
+        lines,
+        contexts,
+        validations,
+        crossing_windows,
+    ),
     *(identities, enrolments, certificates),
     *(audit_logs, audit_entries, audit_heads, audit_alarms, reports),
     *(documents, standings, twins, reported, fetches),

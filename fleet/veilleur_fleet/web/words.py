@@ -32,6 +32,8 @@ STATES: Final = {
     CameraState.AUTH_FAILED: N_("Wrong password"),
     CameraState.BACKOFF: N_("Unreachable"),
     CameraState.ENDED: N_("Ended"),
+    CameraState.STOPPED: N_("Stopped by order"),
+    CameraState.FORBIDDEN: N_("Not allowed to run"),
 }
 SILENT: Final = N_("Silent")
 

@@ -104,7 +104,7 @@ async def test_stills_are_kept_taken_out_frozen_and_let_go_as_policy_and_persons
     who = ("--who", "A. Roux", "--role", "opj", "--why", "réquisition 26/114")
     async with running(hall.policy(1, changes=IMAGES)) as one:
         await one.until(lambda: stills_in(one) >= 1)
-        assert one.events("camera.keeping_changed") == [{**EYES, "keeps": True}]
+        assert one.events("camera.keeping_changed") == [{**EYES, "keeps": True, "why": "none"}]
         assert pictures_in(one.plan.state) == []
         await one.until(lambda: [held.faults for held in one.records(ClipsHeld)] == [0])
         (lain,) = ClipStore(one.plan.clips).lain()
@@ -122,7 +122,9 @@ async def test_stills_are_kept_taken_out_frozen_and_let_go_as_policy_and_persons
         frozen = await command(one, "freeze", "avenue", lain.day, *order)
         assert frozen.exit_code == 0, frozen.output
         await one.until_dealt_with(one.offer(hall.policy(2)))
-        await one.until(lambda: one.events("camera.keeping_changed")[3:] == [{**EYES, "keeps": False}])
+        await one.until(
+            lambda: one.events("camera.keeping_changed")[3:] == [{**EYES, "keeps": False, "why": "not-allowed"}]
+        )
         assert len(ClipStore(one.plan.clips).lain()) == 1, "no image is allowed any more, and this day is frozen"
         facts = measure(one.plan.clips, freezes_of(one.plan.state), SystemClock().now_ms())
         assert facts.frozen == {("avenue", lain.day): last}
@@ -165,7 +167,7 @@ async def test_under_a_policy_without_images_nothing_is_kept_and_the_mouth_never
         outcomes = {trial.number: trial.outcome for trial in one.box.confinement["mouth"].trials}
         assert str(one.plan.clips) in one.plan.mouth_reach().others
     assert outcomes[OTHERS_STORE] is Outcome.REFUSED
-    assert one.events("camera.keeping_changed") == [{**EYES, "keeps": False}]
+    assert one.events("camera.keeping_changed") == [{**EYES, "keeps": False, "why": "not-allowed"}]
     assert stills_in(one) == 0
 
 
@@ -186,7 +188,9 @@ def test_check_says_whether_a_policy_allows_the_stills_of_a_site(tmp_path, model
     [
         pytest.param("bench", True, "the bench policy keeps no image", id="bench"),
         pytest.param("strictest", True, "the strictest policy keeps no image", id="strictest"),
-        pytest.param(None, False, "run veilleur-models build centerface", id="no-model-of-faces"),
+        pytest.param(
+            None, False, "veilleur-models build centerface', or say where the models are", id="no-model-of-faces"
+        ),
     ],
 )
 def test_stills_that_could_never_be_kept_are_refused_with_one_sentence(

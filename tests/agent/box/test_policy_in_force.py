@@ -30,7 +30,7 @@ from veilleur_contracts.audit import (
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.envelope import read_envelope
 from veilleur_contracts.errors import RejectedError
-from veilleur_contracts.messages import CameraHealth, Context, CrossingWindow, Quality
+from veilleur_contracts.messages import CameraHealth, CameraState, Context, CrossingWindow, Quality
 from veilleur_simulator.broker import Broker, broker_in
 from watched_box import Watched, box_in
 
@@ -147,6 +147,7 @@ async def test_a_dpo_stops_a_box_within_a_minute_and_no_restart_starts_it_again(
         await one.until(lambda: one.states()[-1:] == [("stopped", "stopped", False)])
         assert clock.elapsed_s() - offered_s < 60
         await one.until_dealt_with(sha256)
+        await one.until(lambda: one.records(CameraHealth)[-1].state == CameraState.STOPPED)
     assert one.records(CrossingWindow) == [], "a stop says nothing of what was counted before it either"
     assert one.events("windows.withheld") != []
     stopped = one.audit(StopTaken)
@@ -154,6 +155,7 @@ async def test_a_dpo_stops_a_box_within_a_minute_and_no_restart_starts_it_again(
     async with running(policy) as again:
         await again.until(lambda: bool(again.records(CameraHealth)))
     assert again.states() == [("stopped", "stopped", False)]
+    assert {health.state for health in again.records(CameraHealth)} == {CameraState.STOPPED}
     assert again.records(CrossingWindow) == again.records(Context) == []
     assert again.audit(DocumentRefused) == [], "the policy it is given at each start is no news"
     lifted = hall.policy(2, changes=[("[scope] ", f'lifts = ["{stopped[0].sha256}"]\n[scope] ')])

@@ -216,12 +216,12 @@ def test_stills_are_kept_sealed_where_that_is_allowed(tmp_path, checks) -> None:
     eye.film(BURST)
     (still,) = eye.store.stills(AVENUE, FIRST_MAY)
     assert still.jpeg[:3] == b"\xff\xd8\xff"
-    assert eye.events("camera.keeping_changed") == [{"camera": AVENUE, "keeps": True}]
+    assert eye.events("camera.keeping_changed") == [{"camera": AVENUE, "keeps": True, "why": "none"}]
     eye.turn(NOTHING)
     eye.film(120)
     assert eye.turn(NOTHING) == []
     assert eye.days() == []
-    assert eye.events("camera.keeping_changed")[1:] == [{"camera": AVENUE, "keeps": False}]
+    assert eye.events("camera.keeping_changed")[1:] == [{"camera": AVENUE, "keeps": False, "why": "not-allowed"}]
 
 
 def test_a_still_begun_behind_other_masks_is_never_kept(tmp_path, checks) -> None:
@@ -245,6 +245,16 @@ def test_no_still_is_kept_without_a_clock_or_in_a_view_that_moved(tmp_path, chec
     eye.turn(is_set=is_set)
     eye.film(BURST, in_good_view=in_good_view)
     assert eye.days() == []
+
+
+def test_a_clock_that_is_not_set_is_given_as_the_reason_until_it_is_set(tmp_path, checks) -> None:
+    eye = Eye(tmp_path, checks)
+    for is_set, why in ((False, "clock"), (True, "none"), (False, "clock")):
+        eye.turn(is_set=is_set)
+        assert eye.events("camera.keeping_changed")[-1] == {"camera": AVENUE, "keeps": is_set, "why": why}
+        assert eye.store.reckoning().is_set is is_set, "where `clips list` reads it"
+        eye.turn(is_set=is_set)
+    assert len(eye.events("camera.keeping_changed")) == 3
 
 
 def test_a_covered_camera_says_that_its_still_is_withheld(tmp_path, checks) -> None:
