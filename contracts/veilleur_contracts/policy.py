@@ -4,6 +4,7 @@ A signed policy is turned into ``Permissions`` elsewhere; here are the strictest
 and the bench ones, which open what a test needs and hold only while every source is ours.
 """
 
+import hashlib
 import ipaddress
 from collections.abc import Iterable
 from enum import StrEnum
@@ -108,6 +109,19 @@ BENCH: Final = Permissions(
     masks_decided=True,
 )
 """For files and the simulator alone: see ``check_bench_source``."""
+
+
+HASH_DIGITS: Final = 16
+"""How many hexadecimal digits of a SHA-256 a Context carries."""
+
+
+def digest_of(permissions: Permissions) -> str:
+    """Return the first 64 bits of the SHA-256 of ``permissions``, hexadecimal, as a Context says them."""
+    return hashlib.sha256(msgspec.json.encode(permissions, order="deterministic")).hexdigest()[:HASH_DIGITS]
+
+
+BENCH_DIGESTS: Final = frozenset({"6391b4f0bad6a32b"})
+"""Every ``digest_of(BENCH)`` there has been: counts under one of them are of a bench, not of a street."""
 
 
 LARGER_IS_TIGHTER: Final = (

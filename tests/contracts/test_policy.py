@@ -3,7 +3,7 @@
 import pytest
 
 from veilleur_contracts.messages import Label, MessageClass
-from veilleur_contracts.policy import BENCH, STRICTEST, BenchRefusedError, check_bench_source
+from veilleur_contracts.policy import BENCH, BENCH_DIGESTS, STRICTEST, BenchRefusedError, check_bench_source, digest_of
 
 
 def test_the_strictest_profile_lets_out_statistics_and_no_image() -> None:
@@ -27,6 +27,12 @@ def test_the_shortest_window_depends_on_who_is_counted(labels, seconds) -> None:
 def test_bench_windows_are_short() -> None:
     assert BENCH.window_s_for([Label.PERSON]) == 5
     assert BENCH.person_cell_min == 1
+
+
+def test_what_was_counted_on_a_bench_is_known_for_it_whatever_the_bench_allows_later() -> None:
+    assert digest_of(BENCH) in BENCH_DIGESTS, "add the new digest, and leave the old ones"
+    assert "6391b4f0bad6a32b" in BENCH_DIGESTS
+    assert digest_of(STRICTEST) not in BENCH_DIGESTS
 
 
 @pytest.mark.parametrize(

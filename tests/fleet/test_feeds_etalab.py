@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from fleet_builders import Box, context, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of
+from veilleur_contracts.policy import BENCH, digest_of
 from veilleur_fleet.cli import cli
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas" / "etalab"
@@ -68,6 +70,7 @@ def export(tmp_path, database):
         done = CliRunner().invoke(cli, [str(word) for word in (*said, "--from", since, "--to", before, *words)])
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         assert done.exit_code == (0 if succeeds else 1), done.output
+        run.said = done.output
         return done.output if not succeeds else {name: rows_of(out / f"{name}.csv") for name in NAMES}
 
     return run
@@ -274,6 +277,31 @@ def test_a_camera_that_has_counted_nothing_is_named(export, tmp_path) -> None:
 def test_places_that_cannot_be_followed_are_refused(export, tmp_path, text, sentence) -> None:
     (tmp_path / "places.toml").write_text(text, encoding="utf-8")
     assert sentence in export(succeeds=False)
+
+
+@pytest.fixture
+def benched(ledger):
+    """Say counts of a bench, on a line of its own and on one that counts a street as well."""
+    tried = replace(context(lines=("kerb", "film"), labels=(m.Label.PERSON, m.Label.CAR)), policy=digest_of(BENCH))
+    lines = [window(tried, (1, 1, 1, 1), at_s=DAY + n * 900, window_s=900, line=n % 2) for n in range(4)]
+    ledger.store([Box("bench-01").says(tried, *lines)])
+
+
+@pytest.mark.usefixtures("told", "benched")
+def test_counts_of_the_bench_are_left_out_and_the_command_says_how_many_and_why(export) -> None:
+    rows = export()
+    assert {row["channel_id"].split(".")[2] for row in rows["channel"]} == {"kerb"}
+    assert counts_of(rows, "ville.gare-parvis.kerb.person.lr")[0] == "40"
+    assert {row["comment"] for row in rows["channel"]} == {""}
+    assert "4 windows left out: they were counted under the bench policy" in export.said
+
+
+@pytest.mark.usefixtures("told", "benched")
+def test_counts_of_the_bench_are_marked_where_they_are_asked_for(export) -> None:
+    rows = export("--bench")
+    marked = {row["channel_id"].split(".")[2]: "bench policy" in row["comment"] for row in rows["channel"]}
+    assert marked == {"kerb": True, "film": True}
+    assert "4 windows of the bench policy are in, and marked" in export.said
 
 
 @pytest.mark.usefixtures("told")

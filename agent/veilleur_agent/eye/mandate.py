@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-import msgspec
-
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.control import EyeWitnessed, RefusedReason
 from veilleur_agent.events import Tell
@@ -26,7 +24,7 @@ from veilleur_contracts.audit import DocumentRefused
 from veilleur_contracts.authority import NotYetError
 from veilleur_contracts.clock import Clock, datetime_of
 from veilleur_contracts.messages import DocumentReady, MessageClass, Refusal
-from veilleur_contracts.policy import Permissions, strictest_after
+from veilleur_contracts.policy import HASH_DIGITS, Permissions, digest_of, strictest_after
 from veilleur_contracts.policy_document import Controller, PolicyRejectedError
 from veilleur_contracts.site import Camera
 from veilleur_contracts.standing import (
@@ -41,7 +39,6 @@ from veilleur_contracts.standing import (
     recall,
 )
 
-HASH_DIGITS: Final = 16
 KEPT_EVERY_S: Final = 60.0
 AUDIT_UNWRITABLE: Final = "audit-unwritable"
 MASKS_UNDECIDED: Final = "masks-undecided"
@@ -327,8 +324,3 @@ def may_still_be_told(before: Permissions, now: Permissions) -> bool:
     """Tell whether what was counted under ``before`` may leave under ``now``: nothing that release asks is tighter."""
     lengths = ("person_window_s", "vehicle_window_s", "person_cell_min", "speed_cell_min")
     return before.classes <= now.classes and all(getattr(now, name) <= getattr(before, name) for name in lengths)
-
-
-def digest_of(permissions: Permissions) -> str:
-    """Return the first 64 bits of the SHA-256 of ``permissions``, hexadecimal."""
-    return hashlib.sha256(msgspec.json.encode(permissions, order="deterministic")).hexdigest()[:HASH_DIGITS]

@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from veilleur_agent.control import EyeStart, RefusedReason
 from veilleur_agent.eye.errors import EyeRefusedError
 from veilleur_agent.eye.ground import GroundRejectedError
 from veilleur_agent.eye.watching import ground_of
 from veilleur_contracts.envelope import ENVELOPE_BYTES_MAX
-from veilleur_contracts.policy import BENCH, STRICTEST, BenchRefusedError, Permissions, check_bench_source
+from veilleur_contracts.policy import (
+    BENCH,
+    HASH_DIGITS,
+    STRICTEST,
+    BenchRefusedError,
+    Permissions,
+    check_bench_source,
+    digest_of,
+)
 from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site, site_hash_of
 from veilleur_models.catalogue import FACE_DETECTOR
@@ -25,7 +31,6 @@ from veilleur_models.package import ModelPackage, load
 
 SECRETS_BYTES_MAX: Final = 65_536
 PRIVATE: Final = 0o077
-HASH_DIGITS: Final = 16
 PROFILES: Final[Mapping[str, Permissions]] = {"bench": BENCH, "strictest": STRICTEST, "signed": LOOSEST_SIGNED}
 """What may be asked for at most; what a camera may really do is for its mandate to say."""
 
@@ -97,8 +102,8 @@ def settings_of(start: EyeStart) -> EyeSettings:
     package = _package_of(start)
     hashes = Hashes(
         site=site_hash_of(site)[:HASH_DIGITS],
-        policy=_digest_of(msgspec.json.encode(permissions, order="deterministic")),
-        model=_digest_of(package.xml + package.weights),
+        policy=digest_of(permissions),
+        model=hashlib.sha256(package.xml + package.weights).hexdigest()[:HASH_DIGITS],
     )
     trusts_clock = start.trusts_clock or start.profile == "bench"
     checkpoint = Path(start.state) / "eye.checkpoint"
@@ -119,10 +124,6 @@ def settings_of(start: EyeStart) -> EyeSettings:
         freezes=None if start.freezes is None else Path(start.freezes),
         faces=_faces_of(start, site, permissions),
     )
-
-
-def _digest_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
 
 
 def _site_of(start: EyeStart) -> Site:

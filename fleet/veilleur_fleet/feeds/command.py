@@ -20,7 +20,7 @@ from veilleur_fleet.feeds.datex import publication
 from veilleur_fleet.feeds.ngsi import entities_at, slots_of
 from veilleur_fleet.feeds.places import Places, read_places
 from veilleur_fleet.feeds.reading import open_readers
-from veilleur_fleet.feeds.series import STEPS, Period, channels_of
+from veilleur_fleet.feeds.series import STEPS, Bench, Period, channels_of
 from veilleur_fleet.feeds.slots import DAY_S
 from veilleur_fleet.notices.board import Board
 from veilleur_fleet.where import Data, where_of
@@ -71,8 +71,13 @@ def etalab(
     since: Since,
     before: Before,
     step: Step = "hour",
+    with_bench: Annotated[
+        bool,
+        typer.Option("--bench", help="With counts of the bench policy, marked in `comment`; to try, not to publish."),
+    ] = False,
 ) -> None:
     """Write the three files of etalab's schema-comptage-mobilites 0.2.5."""
+    bench = Bench(keeps=with_bench)
     with _told():
         period = Period(_second_of("--from", since), _second_of("--to", before), step)
         period.check(_now_s())
@@ -80,11 +85,12 @@ def etalab(
         engine = open_readers(where_of(data))
         try:
             with engine.connect() as connection:
-                exported = files.export(connection, published, period, out)
+                exported = files.export(connection, published, period, out, bench)
         except OSError as error:
             _fail(f"cannot write {out}: {error.strerror}; give a folder that can be written with --out")
         finally:
             engine.dispose()
+    _say_bench(bench)
     for camera in exported.silent:
         typer.echo(f"veilleur-fleet export: camera {camera} has counted nothing that could be published", err=True)
     typer.echo(
@@ -104,6 +110,7 @@ def datex(
     step: Step = "window",
 ) -> None:
     """Write a DATEX II v3 MeasuredDataPublication in JSON: vehicles only."""
+    bench = Bench()
     with _told():
         period, now_s = Period(_second_of("--from", since), _second_of("--to", before), step), _now_s()
         period.check(now_s)
@@ -114,7 +121,8 @@ def datex(
         try:
             with engine.connect() as connection:
                 found = [
-                    (one, list(channels_of(connection, one.controller, one.camera, period))) for one in published.place
+                    (one, list(channels_of(connection, one.controller, one.camera, period, bench)))
+                    for one in published.place
                 ]
             text = msgspec.json.encode(publication(published.publisher, found, now_s))
             beside = out.with_name(f".{out.name}.part")
@@ -124,6 +132,7 @@ def datex(
             _fail(f"cannot write {out}: {error.strerror}; give a file that can be written with --out")
         finally:
             engine.dispose()
+    _say_bench(bench)
     typer.echo(f"{out}: {len(text)} bytes")
 
 
@@ -172,6 +181,7 @@ def ngsi(
     ] = None,
 ) -> None:
     """Push TrafficFlowObserved, CrowdFlowObserved and Device entities to a context broker."""
+    bench = Bench()
     with _told():
         period = Period(_second_of("--from", since), _second_of("--to", before), step)
         period.check(_now_s())
@@ -179,22 +189,38 @@ def ngsi(
         engine = open_readers(where_of(data))
         try:
             with engine.connect() as connection:
-                pushed = _push(connection, published, period, broker)
+                pushed = _push(connection, published, period, broker, bench)
         finally:
             engine.dispose()
+    _say_bench(bench)
     typer.echo(f"{pushed} entities pushed")
 
 
-def _push(connection: sa.Connection, places: Places, period: Period, broker: ContextBroker) -> int:
+def _push(connection: sa.Connection, places: Places, period: Period, broker: ContextBroker, bench: Bench) -> int:
     """Push camera by camera, and each slot after the one before it; return how many entities that was."""
     pushed = 0
     for place in places.place:
-        channels = list(channels_of(connection, place.controller, place.camera, period))
+        channels = list(channels_of(connection, place.controller, place.camera, period, bench))
         for slot in slots_of(channels):
             entities = list(entities_at(place, places.publisher, channels, slot))
             broker.push(entities)
             pushed += len(entities)
     return pushed
+
+
+def _say_bench(bench: Bench) -> None:
+    """Say how many windows of the bench policy were left out, and why; or that they are in."""
+    if bench.windows and bench.keeps:
+        typer.echo(
+            f"veilleur-fleet: {bench.windows} windows of the bench policy are in, and marked: do not publish this",
+            err=True,
+        )
+    elif bench.windows:
+        typer.echo(
+            f"veilleur-fleet: {bench.windows} windows left out: they were counted under the bench policy, in files or "
+            "rendered streets and in no street of the city",
+            err=True,
+        )
 
 
 def _second_of(name: str, text: str) -> int:

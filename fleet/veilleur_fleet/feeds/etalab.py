@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from veilleur_contracts.messages import Direction, Label
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.feeds.places import Heading, Places, PublishedPlace
-from veilleur_fleet.feeds.series import Channel, Period, channels_of
+from veilleur_fleet.feeds.series import Bench, Channel, Period, channels_of
 
 ROWS_MAX: Final = 20_000_000
 FILES: Final = ("site.csv", "channel.csv", "measure.csv")
@@ -46,6 +46,8 @@ MOBILITY: Final = {
 }
 _CODE: Final = {Direction.LEFT_TO_RIGHT: "LR", Direction.RIGHT_TO_LEFT: "RL"}
 
+BENCH_COMMENT: Final = "Banc d'essai : fichiers ou rues dessinées, ne pas publier (bench policy, not a street)"
+
 Row = dict[str, str]
 
 
@@ -68,8 +70,10 @@ class Exported:
     silent: tuple[str, ...] = ()
 
 
-def export(connection: sa.Connection, places: Places, period: Period, folder: Path) -> Exported:
+def export(connection: sa.Connection, places: Places, period: Period, folder: Path, bench: Bench) -> Exported:
     """Write the three files into ``folder``; older ones are replaced only when all three are whole.
+
+    Channels with counts of the bench policy, where ``bench`` keeps them, say so in ``comment``.
 
     Raises:
         QueryRejectedError: The windows of a line do not fit the slots, or there would be too many rows.
@@ -88,7 +92,7 @@ def export(connection: sa.Connection, places: Places, period: Period, folder: Pa
                 writer.writeheader()
             exported = Exported()
             for place in places.place:
-                channels = channels_of(connection, place.controller, place.camera, period)
+                channels = channels_of(connection, place.controller, place.camera, period, bench)
                 _write(place, places.publisher, channels, writers, exported)
         for name, part in zip(FILES, parts, strict=True):
             part.replace(folder / name)
@@ -143,6 +147,7 @@ def channel_row(place: PublishedPlace, publisher: str, channel: Channel) -> Row:
         "channel_id": channel_id_of(place, channel),
         "site_id": site_id_of(place),
         "mobility_type": MOBILITY[channel.label],
+        "comment": BENCH_COMMENT if channel.is_bench else "",
         "counter_transmission_type": "REMOTE TRANSMISSION",
         "counter_type": "VIDEO SENSOR",
         "direction": (heading.left_to_right if to_right else heading.right_to_left) or "",

@@ -1,13 +1,14 @@
 """Read the store for a feed, beside a fleet that runs: its lines, their windows, and what was rolled up."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from veilleur_contracts.codec import decode_record
 from veilleur_contracts.messages import AnyRecord, CrossingWindow, RollUp
+from veilleur_contracts.policy import BENCH_DIGESTS
 from veilleur_fleet.errors import StoreRejectedError
 from veilleur_fleet.feeds.slots import RollUpKey, SeenWindow, Source
 from veilleur_fleet.store import database
@@ -85,8 +86,13 @@ def windows_of(connection: sa.Connection, line_no: int, from_s: int, to_s: int) 
         .where(windows.c.line_no == line_no, windows.c.at_s >= from_s, windows.c.at_s < to_s)
         .order_by(windows.c.at_s, windows.c.position)
     )
+    bench: dict[tuple[int, int], bool] = {}
     for row in connection.execute(query).mappings():
-        yield _window_of(row)
+        window = _window_of(row)
+        key = (window.source.box_no, window.source.context)
+        if key not in bench:
+            bench[key] = _is_bench(connection, *key)
+        yield replace(window, is_bench=bench[key])
 
 
 def roll_ups_of(
@@ -125,5 +131,16 @@ def _window_of(row: Mapping[Any, Any]) -> SeenWindow:
     )
 
 
+def _is_bench(connection: sa.Connection, box_no: int, number: int) -> bool:
+    """Tell whether a Context says that its counts are made under the bench policy."""
+    query = sa.select(contexts.c.raw).where(contexts.c.box_no == box_no, contexts.c.number == number)
+    raw = connection.execute(query).scalar()
+    return raw is not None and as_context(raw).policy in BENCH_DIGESTS
+
+
 def _counted_now(raw: bytes | None, line: str, counted: int | None) -> int:
-    return (counted or 0) if raw is not None and line in as_context(raw).lines else 0
+    """Return the labels that a street is counted for now; a bench counts no street."""
+    context = None if raw is None else as_context(raw)
+    if context is None or line not in context.lines or context.policy in BENCH_DIGESTS:
+        return 0
+    return counted or 0

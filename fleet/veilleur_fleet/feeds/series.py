@@ -63,6 +63,7 @@ class Channel:
         step_s: Length of a slot, seconds.
         from_s: Beginning of the first slot, UTC.
         counts: One for each slot, without a gap; None was not measured, or may not be told.
+        is_bench: Whether windows of the bench policy are among what is counted.
     """
 
     line: CountedLine
@@ -71,18 +72,39 @@ class Channel:
     step_s: int
     from_s: int
     counts: tuple[int | None, ...]
+    is_bench: bool = False
 
 
-def channels_of(connection: sa.Connection, controller: str, camera: str, period: Period) -> Iterator[Channel]:
+@dataclass(slots=True)
+class Bench:
+    """What is done with windows of the bench policy, whose counts are of files and rendered streets.
+
+    Attributes:
+        keeps: Whether they are counted with.
+        windows: How many there were.
+    """
+
+    keeps: bool = False
+    windows: int = 0
+
+
+def channels_of(
+    connection: sa.Connection, controller: str, camera: str, period: Period, bench: Bench
+) -> Iterator[Channel]:
     """Yield the channels of one camera: of its lines counted now, and of those with windows in the period.
+
+    A line of which there are windows of the bench policy alone has no channel, unless these are kept.
 
     Raises:
         QueryRejectedError: The windows of a line do not fit the slots.
     """
-    found = [
-        (line, list(windows_of(connection, line.line_no, period.from_s, period.to_s)))
-        for line in lines_of(connection, controller, camera)
-    ]
+    found = []
+    for line in lines_of(connection, controller, camera):
+        every = list(windows_of(connection, line.line_no, period.from_s, period.to_s))
+        kept = [window for window in every if bench.keeps or not window.is_bench]
+        bench.windows += sum(window.is_bench for window in every)
+        if kept or not every:
+            found.append((line, kept))
     box_nos = {window.source.box_no for _, windows in found for window in windows}
     roll_ups = roll_ups_of(connection, box_nos, period.from_s, period.to_s)
     for line, windows in found:
@@ -99,7 +121,8 @@ def channels_of(connection: sa.Connection, controller: str, camera: str, period:
                 count_of(slots.get(at_s, ()), cell, (at_s, step_s), roll_ups)
                 for at_s in range(begin, period.to_s, step_s)
             )
-            yield Channel(line, Label(cell // 2), Direction(cell % 2), step_s, begin, counts)
+            is_bench = any(window.is_bench for window in windows)
+            yield Channel(line, Label(cell // 2), Direction(cell % 2), step_s, begin, counts, is_bench)
 
 
 def _step_of(camera: str, line: CountedLine, windows: Sequence[SeenWindow], period: Period) -> int:

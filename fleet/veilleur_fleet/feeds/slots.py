@@ -42,6 +42,7 @@ class SeenWindow:
         quality: Sum of ``Quality`` flags.
         counted: Bit set of the labels counted.
         cells: Twelve counts in wire order; None is withheld, not observed or not counted.
+        is_bench: Whether it was counted under the bench policy: files and rendered streets, no street of a city.
     """
 
     source: Source
@@ -51,6 +52,7 @@ class SeenWindow:
     quality: int
     counted: int
     cells: tuple[int | None, ...]
+    is_bench: bool = False
 
     def is_published(self) -> bool:
         """Tell whether it may be counted with."""
