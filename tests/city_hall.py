@@ -49,6 +49,7 @@ class CityHall:
         text = draft.read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if not line.startswith(("issued", "expires", "version"))]
         text = "\n".join([f"version = {version}", f"issued = {issued}", f"expires = {expires}", *lines])
+        text = text.replace("n° … du …", "n° 42 du 4 mai")
         head, _, rest = text.partition("[[cameras]]")
         text = head + listed + "\n[[visas]]" + rest.partition("[[visas]]")[2]
         for old, new in changes:
@@ -60,6 +61,8 @@ class CityHall:
     def stop(self, signer: str = "dpo-ville") -> Path:
         draft = self.folder / f"stop-{len(list(self.folder.glob('stop-*.toml')))}.toml"
         self._run("new", draft, "--kind", "stop")
+        text = draft.read_text(encoding="utf-8")
+        draft.write_text(text.replace('reason = "…"', 'reason = "Une plainte est à instruire."'), encoding="utf-8")
         return self._signed(draft, (signer,))
 
     def _signed(self, draft: Path, signers: Sequence[str]) -> Path:

@@ -34,6 +34,7 @@ from veilleur_agent.validation import validate
 from veilleur_contracts.clock import SystemClock, datetime_of
 from veilleur_contracts.envelope import read_envelope, short_name
 from veilleur_contracts.errors import RejectedError, TransientError
+from veilleur_contracts.policy_document import document_sha256
 from veilleur_contracts.site import GROUND_POINTS_MIN, Camera, read_site
 
 if TYPE_CHECKING:  # the box process holds no picture, so it loads nothing that could
@@ -228,11 +229,12 @@ def offer(
     """Put a signed document before the eye of this box, which verifies it within seconds."""
     settings = settings_of(state=state)
     data = read_document(document, "the document")
-    kind = short_name(read_envelope(data).payload_type)
+    envelope = read_envelope(data)
     if not pinned_root(settings.state).exists():
         raise StartRefusedError(f"the box in {settings.state} is enrolled with no root: run it once with --root")
-    sha256 = put_offer(offers_of(settings.state), data)
-    Console().print(f"{kind} {sha256[:16]} offered; the audit says what became of it", highlight=False)
+    put_offer(offers_of(settings.state), data)
+    said = f"{short_name(envelope.payload_type)} offered, document sha256 {document_sha256(envelope.content())}"
+    Console().print(f"{said}; the audit says what became of it", highlight=False, soft_wrap=True)
 
 
 @app.command("audit", epilog="Example:  veilleur-agent audit --state /var/lib/veilleur --last 50")

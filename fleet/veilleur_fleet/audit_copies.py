@@ -25,7 +25,7 @@ KEY_CHARACTERS_MAX: Final = 512
 COPY_HELP: Final = """
 [bold]Examples[/bold]
 
-  veilleur-fleet audit copy gare-01 copies/gare-01 --data /var/lib/veilleur
+  veilleur-fleet audit copy gare-01 copies/gare-01 --data /var/lib/veilleur-fleet
   veilleur-fleet audit verify /mnt/box/audit --key copies/gare-01/1/key --copy copies/gare-01/1
 
 One numbered folder for each log the box ever wrote; the newest is 1.
@@ -33,7 +33,7 @@ One numbered folder for each log the box ever wrote; the newest is 1.
 TRUST_HELP: Final = """
 [bold]Example[/bold]
 
-  veilleur-fleet audit trust gare-01 'veilleur/ville/gare-01/audit+2672c34d+AZN0lz0W...' --data /var/lib/veilleur
+  veilleur-fleet audit trust gare-01 'veilleur/ville/gare-01/audit+2672c34d+AZN0lz0W...' --data /var/lib/veilleur-fleet
 
 Read the key on the box itself (`veilleur-agent report`), after finding out why it has another one: the box was enrolled
 again with an empty folder, or somebody put another box in its place.

@@ -23,7 +23,7 @@ from veilleur_fleet.where import Data, where_of
 BACKUP_EXAMPLES: Final = """
 [bold]Examples[/bold]
 
-  veilleur-fleet backup /backups/fleet-2026-11-27.db --data /var/lib/veilleur
+  veilleur-fleet backup /backups/fleet-2026-11-27.db --data /var/lib/veilleur-fleet
   VEILLEUR_FLEET_DATABASE=postgresql://… veilleur-fleet backup /backups/fleet.db
 
 While the fleet runs: it is one moment of the database. The file appears when it is whole and was read again; the line

@@ -28,8 +28,8 @@ _EXAMPLES = """
 [bold]Examples[/bold]
 
   veilleur-fleet run
-  veilleur-fleet run --data /var/lib/veilleur --broker mqtt://127.0.0.1:1883 --listen 127.0.0.1:8080
-  veilleur-fleet run --data /var/lib/veilleur --door 127.0.0.1:8081
+  veilleur-fleet run --data /var/lib/veilleur-fleet --broker mqtt://127.0.0.1:1883 --listen 127.0.0.1:8080
+  veilleur-fleet run --data /var/lib/veilleur-fleet --door 127.0.0.1:8081
   veilleur-fleet run --database postgresql://fleet@db.example/fleet --shards 0-7 --standby
   VEILLEUR_FLEET_BROKER=mqtt://fleet:secret@broker:1883 veilleur-fleet run --listen 127.0.0.1:0
 """

@@ -1,7 +1,8 @@
 """Policies as people write them: templates in TOML, and the files that ``policy`` commands read, signed or not."""
 
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +36,9 @@ STRUCTS: Final[Mapping[DocumentType, type[Policy | Stop | Root]]] = {
     DocumentType.ROOT: Root,
 }
 ROOT_YEARS: Final = 5
+PLACEHOLDER: Final = re.compile(r"(?<!\S)…(?!\w)")
+"""A ``…`` that is a word of its own; one at the end of a word is a writer's."""
+SHOWN_MAX: Final = 60
 
 
 class Kind(StrEnum):
@@ -57,6 +61,7 @@ max_age_s = 604800                       # without word from the fleet for longe
 purpose = "Connaître les déplacements pour aménager l'espace public."
 legal_references = ["RGPD art. 6(1)(e)", "CNIL, juillet 2022 : caméras dites augmentées"]
 decision = "Délibération n° … du …"
+# lifts = ["…"]                          # stops that end with this policy: the document sha256 of each, 64 digits
 
 [scope]                                  # whose cameras; leave communes and cameras out to mean all of theirs
 controllers = ["ville"]                  # "ville", "agglo" or both
@@ -152,6 +157,32 @@ def document_of(envelope: Envelope) -> Policy | Stop | Root:
     document = decode_document(envelope.content(), kind)
     _check(document)
     return document
+
+
+def check_filled_in(document: Policy | Stop | Root) -> None:
+    """Refuse a document in which a ``…`` of the template still stands for what somebody was to write.
+
+    Raises:
+        DraftRejectedError: As said, with the field's name.
+    """
+    for name, text in _texts_in(msgspec.to_builtins(document), ""):
+        if PLACEHOLDER.search(text):
+            message = (
+                f"{name} is still the template's ({text[:SHOWN_MAX]!r}): write what it should say before it is signed"
+            )
+            raise DraftRejectedError(message)
+
+
+def _texts_in(value: object, name: str) -> Iterator[tuple[str, str]]:
+    """Yield every text of a document with the name of its field, as a draft writes it."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts_in(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts_in(inner, name)
 
 
 def _sealed(data: bytes, path: Path) -> Envelope:

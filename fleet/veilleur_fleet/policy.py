@@ -34,7 +34,7 @@ from veilleur_contracts.policy_document import (
     decode_document,
     document_sha256,
 )
-from veilleur_fleet.drafts import DraftRejectedError, Kind, document_of, read_any, template_of
+from veilleur_fleet.drafts import DraftRejectedError, Kind, check_filled_in, document_of, read_any, template_of
 from veilleur_fleet.keys import KeyRejectedError, make_key, read_key, read_passphrase, read_public
 from veilleur_fleet.policy_words import changes_told, explained
 from veilleur_fleet.texts import texts_of
@@ -61,7 +61,9 @@ _CHECK = """
   veilleur-fleet policy check policy.json --root root.json
   veilleur-fleet policy check policy.json --root root.json --current in-force.json
 
-Give --root once for each root there has been, the pinned one first.
+Give --root once for each root there has been, the pinned one first. The first root of all is checked against itself:
+
+  veilleur-fleet policy check root.json --root root.json
 """
 _EXPLAIN = """
 [bold]Examples[/bold]
@@ -110,7 +112,8 @@ def new(
             raise DraftRejectedError(message)
         text = template_of(kind, _now(), [_holder(one) for one in public or ()])
         _write_new(out, text.encode())
-    typer.echo(f"{out} written: fill it in, look at it with `explain`, then `sign` it")
+    look = "look at it with `explain`, then `sign` it" if kind is Kind.POLICY else "then `sign` it"
+    typer.echo(f"{out} written: fill it in, {look}")
 
 
 @policy_app.command("sign", epilog=_SIGN)
@@ -126,7 +129,7 @@ def add_signature(
     """Add your signature."""
     with _told():
         envelope = read_any(file)
-        document_of(envelope)
+        check_filled_in(document_of(envelope))
         private = read_key(key, _passphrase(passphrase_file))
         key_id = key_id_of(private.public_key().public_bytes_raw())
         if root:
@@ -140,7 +143,7 @@ def add_signature(
             raise DraftRejectedError(message)
         signed = sign(envelope, private)
         _replace(target, write_envelope(signed))
-    typer.echo(f"{target}: {short_name(signed.payload_type)} {document_sha256(signed.content())}")
+    typer.echo(f"{target}: {short_name(signed.payload_type)}, document sha256 {document_sha256(signed.content())}")
     typer.echo(f"signed as {role.value} with key {key_id[:12]}; {len(signed.signatures)} signature(s) on it")
 
 
@@ -159,10 +162,9 @@ def check(
         kind = read_envelope(data).payload_type
         if kind is DocumentType.STOP:
             stop, sha256 = verify_stop(data, authority)
-            said = f"a stop ordered by {stop.role.value}, {sha256}; boxes obey it at once"
+            said = f"a stop ordered by {stop.role.value}, document sha256 {sha256}; boxes obey it at once"
         elif kind is DocumentType.ROOT:
-            after = read_root(data, authority)
-            said = f"root {after.version}, which may follow root {authority.version}"
+            said = _root_said(data, root)
         else:
             before = None if current is None else _signed_policy(current)
             verified = verify(data, authority, now, before)
@@ -234,6 +236,21 @@ def _root_of(paths: list[Path]) -> Root:
         message = "give the signed root with --root"
         raise DraftRejectedError(message)
     return root
+
+
+def _root_said(data: bytes, paths: list[Path]) -> str:
+    """Verify a root against those there have been, among which it may stand itself, and say what it is."""
+    content = read_envelope(data).content()
+    before: Root | None = None
+    for path in paths:
+        one = _bytes_of(path)
+        if read_envelope(one).content() == content:
+            break
+        before = read_root(one, before)
+    root = read_root(data, before)
+    if before is None:
+        return f"root {root.version}, the first: signed by its own keys, and trusted as whoever enrols a box gives it"
+    return f"root {root.version}, which may follow root {before.version}"
 
 
 def _signed_policy(path: Path) -> Policy:

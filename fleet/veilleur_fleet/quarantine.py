@@ -16,7 +16,7 @@ from veilleur_fleet.where import Data, where_of
 _LIST = """
 [bold]Example[/bold]
 
-  veilleur-fleet quarantine list --data /var/lib/veilleur
+  veilleur-fleet quarantine list --data /var/lib/veilleur-fleet
 
 One line each: key, box, stream and number (or "message"), bytes, how often it came, when first, and why it was refused;
 never its content. Works while the fleet runs.
@@ -26,7 +26,7 @@ _REPLAY = """
 
   systemctl stop veilleur-fleet
   pip install ...                                         the newer release
-  veilleur-fleet quarantine replay --data /var/lib/veilleur
+  veilleur-fleet quarantine replay --data /var/lib/veilleur-fleet
   systemctl start veilleur-fleet
 
 Before the newer fleet starts, so that what is replayed comes before what is new. What is still refused stays in

@@ -19,7 +19,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         "--database",
-        envvar="VEILLEUR_FLEET_DATABASE",
+        envvar=["VEILLEUR_FLEET_DATABASE", "VEILLEUR_FLEET_DATA"],
         metavar="FOLDER|postgresql://…",
         help="Folder of the SQLite database, or address of the PostgreSQL one (a password belongs in the environment).",
     ),

@@ -61,6 +61,14 @@ class Desk:
     def path(self, name: str) -> Path:
         return self.folder / name
 
+    def written(self, name: str, *words) -> None:
+        """Write a template and fill in what it leaves open."""
+        self.run("new", self.path(name), *words)
+        text = self.path(name).read_text(encoding="utf-8")
+        for left, filled in (("n° … du …", "n° 42 du 4 mai"), ('reason = "…"', 'reason = "Une plainte."')):
+            text = text.replace(left, filled)
+        self.path(name).write_text(text, encoding="utf-8")
+
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory) -> Desk:
@@ -100,7 +108,7 @@ def sign(desk: Desk, name: str, *people: str) -> None:
 
 
 def test_a_policy_is_written_signed_by_three_and_good(desk) -> None:
-    desk.run("new", desk.path("policy.toml"))
+    desk.written("policy.toml")
     sign(desk, "policy.toml", "dpo1", "ops")
     said = desk.run("check", desk.path("policy.json"), "--root", desk.path("root.json"), succeeds=False)
     assert "lacks the signature of controller" in said
@@ -111,7 +119,7 @@ def test_a_policy_is_written_signed_by_three_and_good(desk) -> None:
 
 
 def test_a_tightening_needs_one_and_a_loosening_is_told(desk) -> None:
-    desk.run("new", desk.path("one.toml"))
+    desk.written("one.toml")
     sign(desk, "one.toml", "dpo1", "ops", "mayor")
     first = desk.path("one.toml").read_text(encoding="utf-8")
     tight = first.replace("version = 1 ", "version = 2 ").replace("person_cell_min = 5", "person_cell_min = 8")
@@ -127,8 +135,46 @@ def test_a_tightening_needs_one_and_a_loosening_is_told(desk) -> None:
     assert "Tous doivent la signer" in back
 
 
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        pytest.param("stop", "reason", id="stop"),
+        pytest.param("policy", "decision", id="policy"),
+    ],
+)
+def test_what_the_template_leaves_open_is_not_signed_and_the_field_is_named(desk, kind, field) -> None:
+    desk.run("new", desk.path("draft.toml"), "--kind", kind)
+    words = ("sign", desk.path("draft.toml"), "--role", "dpo-ville", "--key", desk.path("dpo1.pem"))
+    assert f"{field} is still the template's" in desk.run(*words, succeeds=False)
+    assert not desk.path("draft.json").exists()
+
+
+def test_a_placeholder_deep_in_a_policy_is_named_and_a_writers_dots_are_not_one(desk) -> None:
+    desk.written("policy.toml")
+    text = desk.path("policy.toml").read_text(encoding="utf-8")
+    authorised = text + (
+        '\n[[authorisations]]\nkind = "wrong-way"\nfirst_day = 2026-06-01\nlast_day = 2026-09-30\n'
+        'communes = ["30189"]\nreference = "Arrêté n° …"\n'
+    )
+    desk.path("policy.toml").write_text(authorised, encoding="utf-8")
+    words = ("sign", desk.path("policy.toml"), "--role", "dpo-ville", "--key", desk.path("dpo1.pem"))
+    assert "authorisations.reference is still the template's" in desk.run(*words, succeeds=False)
+    desk.path("policy.toml").write_text(authorised.replace("Arrêté n° …", "Arrêté du préfet…"), encoding="utf-8")
+    desk.run(*words)
+
+
+def test_the_first_root_is_good_and_said_to_be_the_first(desk) -> None:
+    said = desk.run("check", desk.path("root.json"), "--root", desk.path("root.json"))
+    assert "is root 1, the first" in said
+    desk.run(
+        "sign", desk.path("root.toml"), "--role", "root", "--key", desk.path("r1.pem"), "--out", desk.path("r.json")
+    )
+    alone = desk.run("check", desk.path("r.json"), "--root", desk.path("r.json"), succeeds=False)
+    assert "has 1 of the 2 signatures" in alone
+
+
 def test_a_stop_is_signed_by_a_dpo_alone(desk) -> None:
-    desk.run("new", desk.path("stop.toml"), "--kind", "stop")
+    desk.written("stop.toml", "--kind", "stop")
     sign(desk, "stop.toml", "ops")
     said = desk.run("check", desk.path("stop.json"), "--root", desk.path("root.json"), succeeds=False)
     assert "dpo-ville" in said
@@ -142,7 +188,9 @@ def test_a_root_follows_a_root(desk) -> None:
     sign(desk, "second.toml", "r1", "r2")
     said = desk.run("check", desk.path("second.json"), "--root", desk.path("root.json"))
     assert "may follow root 1" in said
-    desk.run("new", desk.path("policy.toml"))
+    both = ("--root", desk.path("root.json"), "--root", desk.path("second.json"))
+    assert "root 2, which may follow root 1" in desk.run("check", desk.path("second.json"), *both)
+    desk.written("policy.toml")
     sign(desk, "policy.toml", "dpo1", "ops", "mayor")
     desk.run("check", desk.path("policy.json"), "--root", desk.path("root.json"), "--root", desk.path("second.json"))
 
@@ -152,7 +200,7 @@ def test_a_root_follows_a_root(desk) -> None:
     [("2100-01-01", "expired"), ("1970-01-01", "check the clock")],
 )
 def test_a_policy_is_checked_as_if_at_another_time(desk, at, said) -> None:
-    desk.run("new", desk.path("policy.toml"))
+    desk.written("policy.toml")
     sign(desk, "policy.toml", "dpo1", "ops", "mayor")
     words = ("check", desk.path("policy.json"), "--root", desk.path("root.json"), "--at", at)
     assert said in desk.run(*words, succeeds=False)
@@ -170,14 +218,14 @@ def test_a_policy_is_checked_as_if_at_another_time(desk, at, said) -> None:
     ],
 )
 def test_a_bad_draft_is_refused_in_a_sentence(desk, change, said) -> None:
-    desk.run("new", desk.path("policy.toml"))
+    desk.written("policy.toml")
     text = desk.path("policy.toml").read_text(encoding="utf-8")
     desk.path("policy.toml").write_text(change(text), encoding="utf-8")
     assert said in desk.run("explain", desk.path("policy.toml"), succeeds=False)
 
 
 def test_nothing_is_overwritten_and_every_mistake_has_its_remedy(desk) -> None:
-    desk.run("new", desk.path("policy.toml"))
+    desk.written("policy.toml")
     assert "there already" in desk.run("new", desk.path("policy.toml"), succeeds=False)
     assert "TOML" in desk.run("new", desk.path("policy.txt"), succeeds=False)
     assert "there already" in desk.run("key", "new", desk.path("ops.pem"), "--holder", "x", succeeds=False)
@@ -212,7 +260,7 @@ def test_nothing_is_overwritten_and_every_mistake_has_its_remedy(desk) -> None:
 def test_keys_are_encrypted_and_for_their_holder_alone(desk) -> None:
     assert b"ENCRYPTED" in desk.path("ops.pem").read_bytes()
     assert desk.path("ops.pem").stat().st_mode & 0o777 == 0o600
-    desk.run("new", desk.path("policy.toml"))
+    desk.written("policy.toml")
     words = ("sign", desk.path("policy.toml"), "--role", "operator", "--key", desk.path("ops.pem"))
     desk.path("ops.pem").chmod(0o644)
     assert "chmod 600" in desk.run(*words, succeeds=False)
@@ -236,7 +284,7 @@ def test_a_passphrase_is_asked_for_when_no_file_holds_it(desk) -> None:
 
 
 def test_a_forged_policy_is_called_forged(desk) -> None:
-    desk.run("new", desk.path("policy.toml"))
+    desk.written("policy.toml")
     sign(desk, "policy.toml", "dpo1", "ops", "mayor")
     envelope = read_envelope(desk.path("policy.json").read_bytes(), DocumentType.POLICY)
     policy = msgspec.json.decode(envelope.content(), type=Policy)

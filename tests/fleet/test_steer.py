@@ -20,6 +20,7 @@ from veilleur_contracts.policy_document import (
     Rules,
     Scope,
     Stop,
+    canonical,
     decode_document,
     document_sha256,
 )
@@ -95,6 +96,9 @@ def _sha256_of(connection, kind: str) -> str:
         pytest.param(HALL.signed(LOOSE, Role.OPERATOR), "controller", id="loosening-with-too-few-signatures"),
         pytest.param(HALL.fully_signed(a_policy(1, decision="Une autre.")), "higher version", id="no-newer"),
         pytest.param(HALL.fully_signed(a_policy(2))[:-30], "cut off", id="truncated"),
+        pytest.param(
+            HALL.fully_signed(a_policy(2, decision="Délibération n° …")), "decision is still", id="unfinished"
+        ),
         pytest.param(b"{}", "no signed document|not a signed document", id="no-envelope"),
         pytest.param(b"", "not a signed document|cut off", id="empty"),
         pytest.param(
@@ -284,7 +288,7 @@ def _reported(**changes) -> m.Reported:
         ),
         pytest.param(
             [_reported(), m.FetchAlarm(NOW_MS // 1000 - 1, POLICY_SHA256[:16], m.FetchFault.WRONG_HASH, 3)],
-            f"cannot fetch {POLICY_SHA256[:16]}: wrong-hash, 3 times",
+            f"cannot fetch {document_sha256(canonical(a_policy(1)))[:16]}: wrong-hash, 3 times",
             id="cannot-fetch",
         ),
         pytest.param(

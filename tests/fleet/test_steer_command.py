@@ -12,6 +12,8 @@ from city_hall import CityHall
 from fleet_builders import Box, birth
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import decode_twin
+from veilleur_contracts.envelope import read_envelope
+from veilleur_contracts.policy_document import document_sha256
 from veilleur_contracts.topics import Down, down_topic
 from veilleur_fleet.cli import cli
 from veilleur_fleet.store.database import open_database
@@ -33,17 +35,25 @@ def steer(*words) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+def signed_in(file) -> str:
+    """What `policy sign` calls a file's document, and `lifts` a stop."""
+    return document_sha256(read_envelope(file.read_bytes()).content())
+
+
 def test_a_root_a_policy_and_a_stop_are_published_and_listed(hall, data) -> None:
     assert steer("root", hall.root, "--data", data)[0] == 0
     policy = hall.policy(3)
     code, output = steer("publish", policy, "--data", data, "--as", "Jeanne Martin")
     assert (code, output) == (
         0,
-        f"policy 3 ({hashlib.sha256(policy.read_bytes()).hexdigest()[:16]}) published for the boxes of ville\n",
+        f"policy 3 published for the boxes of ville, document sha256 {signed_in(policy)}\n",
     )
     assert "was published before" in steer("publish", policy, "--data", data)[1]
-    assert steer("publish", hall.stop(), "--data", data)[1].startswith("stop (")
+    stop = hall.stop()
+    assert steer("publish", stop, "--data", data)[1].startswith("stop published")
     lines = steer("list", "--data", data)[1].splitlines()
+    told = {line.split("\t")[0]: line.split("\t")[2] for line in lines}
+    assert told == {"root": signed_in(hall.root), "policy": signed_in(policy), "stop": signed_in(stop)}
     assert {line.split("\t")[0] for line in lines} == {"root", "policy", "stop"}
     assert sum("Jeanne Martin" in line for line in lines) == 1
     assert steer("status", "--data", data) == (0, "0 boxes, 0 as they should be\n")

@@ -23,8 +23,8 @@ from veilleur_fleet.where import Data, where_of
 _ADD = """
 [bold]Examples[/bold]
 
-  veilleur-fleet account add jmartin --holder "Jeanne Martin" --role operator --data /var/lib/veilleur
-  veilleur-fleet account add pdurand --holder "Paul Durand" --role dpo-ville --data /var/lib/veilleur
+  veilleur-fleet account add jmartin --holder "Jeanne Martin" --role operator --data /var/lib/veilleur-fleet
+  veilleur-fleet account add pdurand --holder "Paul Durand" --role dpo-ville --data /var/lib/veilleur-fleet
   veilleur-fleet account add crise-1 --holder "Salle de crise, poste 1" --role consumer-crisis-room --data fleet-data
 
 As soon as there is one account or token, everybody is asked who they are.
@@ -32,7 +32,7 @@ As soon as there is one account or token, everybody is asked who they are.
 _NEW = """
 [bold]Example[/bold]
 
-  veilleur-fleet token new hypervisor --role consumer-traffic-control --days 365 --data /var/lib/veilleur
+  veilleur-fleet token new hypervisor --role consumer-traffic-control --days 365 --data /var/lib/veilleur-fleet
 
 Prints the token once; only its digest is kept. A program sends it as `Authorization: Bearer ...`. A token looks and
 never acts, whatever its role.
@@ -40,8 +40,8 @@ never acts, whatever its role.
 _VERIFY = """
 [bold]Examples[/bold]
 
-  veilleur-fleet actions verify --data /var/lib/veilleur
-  veilleur-fleet actions verify --data /var/lib/veilleur --head 1204:9f2c...
+  veilleur-fleet actions verify --data /var/lib/veilleur-fleet
+  veilleur-fleet actions verify --data /var/lib/veilleur-fleet --head 1204:9f2c...
 
 Prints the head, NUMBER:DIGEST. Note it elsewhere and give it the next time: rows cut off at the end are then found too.
 """

@@ -17,7 +17,7 @@ _CONFIRM = """
 [bold]Example[/bold]
 
   veilleur-fleet notice confirm HAZARD_ON_ROAD_OBJECT --street "Avenue Feuchères" --line "43.8325 4.3661 43.8345 4.3655"
-      --until 2026-10-01T18:00:00+02:00 --data /var/lib/veilleur
+      --until 2026-10-01T18:00:00+02:00 --data /var/lib/veilleur-fleet
 
 It is told to drivers at once (`veilleur-fleet export cifs`, GET /v1/feeds/cifs) until it ends or is withdrawn.
 """

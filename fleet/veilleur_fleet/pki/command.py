@@ -34,7 +34,7 @@ _INIT: Final = """
 [bold]Example[/bold]
 
   umask 077; head -c 24 /dev/urandom | base64 > ca-passphrase
-  veilleur-fleet pki init --data /var/lib/veilleur --passphrase-file ca-passphrase
+  veilleur-fleet pki init --data /var/lib/veilleur-fleet --passphrase-file ca-passphrase
 
 Keep a copy of the data folder's pki/ and of the passphrase, apart from each other: boxes know this authority and no
 other.
@@ -42,7 +42,7 @@ other.
 _INVITE: Final = """
 [bold]Example[/bold]
 
-  veilleur-fleet pki token gare-01 --controller ville --data /var/lib/veilleur
+  veilleur-fleet pki token gare-01 --controller ville --data /var/lib/veilleur-fleet
 
 Prints one line for `veilleur-agent enrol --token`. It is good once, for 24 hours, for this box alone; a new token
 withdraws the one before it. A box whose disk was lost is enrolled again the same way; revoke it first.
@@ -50,7 +50,7 @@ withdraws the one before it. A box whose disk was lost is enrolled again the sam
 _REVOKE: Final = """
 [bold]Example[/bold]
 
-  veilleur-fleet pki revoke gare-01 --data /var/lib/veilleur
+  veilleur-fleet pki revoke gare-01 --data /var/lib/veilleur-fleet
 
 A running fleet writes the broker's lists and ends the connection within a minute. What the box counted until then stays
 on it, and is sent when it is enrolled again.
@@ -66,7 +66,7 @@ Writes certificate and key into one file, mode 0600. The fleet needs none: it is
 _BROKER: Final = """
 [bold]Example[/bold]
 
-  veilleur-fleet broker config --out /srv/broker --name broker.example.org --name 10.0.0.2 --data /var/lib/veilleur
+  veilleur-fleet broker config --out /srv/broker --name broker.example.org --data /var/lib/veilleur-fleet
   /srv/broker/run.sh /srv/broker/mosquitto.conf
 
 Give the fleet the folder too (VEILLEUR_FLEET_BROKER_FILES=/srv/broker): it keeps the lists in it as they must be.

@@ -24,12 +24,12 @@ _SET = """
 [bold]Examples[/bold]
 
   veilleur-fleet route new routes.toml
-  veilleur-fleet route set routes.toml --data /var/lib/veilleur
+  veilleur-fleet route set routes.toml --data /var/lib/veilleur-fleet
 """
 _GROUNDS = """
 [bold]Example[/bold]
 
-  veilleur-fleet route grounds policy.json --root root.json --data /var/lib/veilleur
+  veilleur-fleet route grounds policy.json --root root.json --data /var/lib/veilleur-fleet
 
 Takes the authorisations of the signed policy, after verifying it as a box would. A route for class E names their
 references; an event goes to the service only while one of them covers its kind, its camera and its day.
@@ -38,7 +38,7 @@ _EXPLAIN = """
 [bold]Examples[/bold]
 
   veilleur-fleet route explain municipal-police --event stopped-vehicle --controller ville --commune 30189
-      --camera gare-parvis --data /var/lib/veilleur
+      --camera gare-parvis --data /var/lib/veilleur-fleet
   veilleur-fleet route explain traffic-control --class A --purpose traffic --controller agglo --commune 30258
 """
 

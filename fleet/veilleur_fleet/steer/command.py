@@ -24,23 +24,31 @@ from veilleur_fleet.where import Data, where_of
 _ROOT: Final = """
 [bold]Examples[/bold]
 
-  veilleur-fleet steer root root.json --data /var/lib/veilleur
-  veilleur-fleet steer root root-2.json --data /var/lib/veilleur --as "Jeanne Martin"
+  veilleur-fleet steer root root.json --data /var/lib/veilleur-fleet
+  veilleur-fleet steer root root-2.json --data /var/lib/veilleur-fleet --as "Jeanne Martin"
 
 The first root is trusted as it is given; each of the others must be signed by the one before it.
 """
 _PUBLISH: Final = """
 [bold]Examples[/bold]
 
-  veilleur-fleet steer publish policy.json --data /var/lib/veilleur
-  veilleur-fleet steer publish stop.json --data /var/lib/veilleur --as "DPO of the city"
+  veilleur-fleet steer publish policy.json --data /var/lib/veilleur-fleet
+  veilleur-fleet steer publish stop.json --data /var/lib/veilleur-fleet --as "DPO of the city"
 
 The fleet that runs on that folder tells the boxes within seconds; those that are away, when they come back.
+"""
+_LIST: Final = """
+[bold]Examples[/bold]
+
+  veilleur-fleet steer list --data /var/lib/veilleur-fleet
+  veilleur-fleet steer list --data /var/lib/veilleur-fleet --limit 5
+
+The document sha256 of a stop is what `lifts` of a policy names.
 """
 _STATUS: Final = """
 [bold]Example[/bold]
 
-  veilleur-fleet steer status --data /var/lib/veilleur
+  veilleur-fleet steer status --data /var/lib/veilleur-fleet
 
 One line each: box, what it should hold, what it says it holds, since when, and what is in the way.
 """
@@ -69,14 +77,14 @@ def publish(file: File, data: Data, who: Who = None) -> None:
         _say(_publish(data, _read(file), who))
 
 
-@steer_app.command("list")
+@steer_app.command("list", epilog=_LIST)
 def listed(data: Data, limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100) -> None:
-    """Say what was published, the newest first."""
+    """Say what was published, the newest first: kind, version, document sha256, size, when, by whom."""
     with _told(), _readers(data) as readers, readers.connect() as connection:
         for row in documents_in(connection, limit):
             when = f"{datetime_of(row.published_ms):%Y-%m-%dT%H:%M:%SZ}"
             version = "-" if row.version is None else str(row.version)
-            cells = (row.kind, version, row.sha256[:16], f"{row.size_bytes} B", when, row.published_by)
+            cells = (row.kind, version, row.content, f"{row.size_bytes} B", when, row.published_by)
             typer.echo("\t".join(cells))
 
 
@@ -101,9 +109,10 @@ def _publish(data: str, document: bytes, who: str | None) -> Publication:
 def _say(done: Publication) -> None:
     version = "" if done.version is None else f" {done.version}"
     if not done.is_new:
-        typer.echo(f"{done.kind}{version} ({done.sha256[:16]}) was published before; nothing changes")
+        typer.echo(f"{done.kind}{version} was published before; nothing changes (document sha256 {done.sha256})")
         return
-    typer.echo(f"{done.kind}{version} ({done.sha256[:16]}) published for the boxes of {', '.join(done.controllers)}")
+    whose = ", ".join(done.controllers)
+    typer.echo(f"{done.kind}{version} published for the boxes of {whose}, document sha256 {done.sha256}")
 
 
 def _read(file: Path) -> bytes:

@@ -25,6 +25,8 @@ from veilleur_contracts.policy_document import (
     document_sha256,
 )
 from veilleur_contracts.standing import Standing, enrol, keep, offer, recall
+from veilleur_fleet.drafts import DraftRejectedError, check_filled_in
+from veilleur_fleet.drafts import document_of as read_written
 from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.store.documents import (
     DocumentRow,
@@ -48,7 +50,7 @@ class Publication:
 
     Attributes:
         kind: root, policy or stop.
-        sha256: Of its bytes.
+        sha256: Of the document that was signed, as ``policy sign`` says it and as ``lifts`` names a stop.
         version: Of a root or policy.
         controllers: Whose boxes will be given it.
         is_new: Whether it was not published before.
@@ -87,7 +89,7 @@ class Desk:
         try:
             with self._engine.begin() as connection:
                 return self._publish(connection, document, who)
-        except PolicyRejectedError as error:
+        except (PolicyRejectedError, DraftRejectedError) as error:
             raise PublicationRefusedError(str(error)) from None
         except sa.exc.OperationalError as error:
             raise StoreUnavailableError(f"the database did not take the document: {error.orig}") from None
@@ -107,6 +109,8 @@ class Desk:
         is_new = document_of(connection, sha256) is None
         if not before and kind is not DocumentType.ROOT:
             raise PublicationRefusedError("the fleet knows no root yet: give it with `veilleur-fleet steer root FILE`")
+        if is_new:
+            check_filled_in(read_written(envelope))
         after = self._judged(envelope, document, before) if is_new else {}
         version = version_in(envelope)
         row = DocumentRow(
@@ -121,7 +125,7 @@ class Desk:
         put_document(connection, row, document)
         for controller, standing in after.items():
             self._put(connection, controller, standing, sha256)
-        return Publication(row.kind, sha256, version, tuple(sorted(after)), is_new)
+        return Publication(row.kind, row.content, version, tuple(sorted(after)), is_new)
 
     def _judged(
         self, envelope: Envelope, document: bytes, before: Mapping[Controller, Standing]

@@ -1,5 +1,6 @@
 """What each box should hold against what it says it holds, in the words of a list."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,11 +11,12 @@ from veilleur_contracts.messages import FetchFault, Refusal, Strictness
 from veilleur_contracts.policy_document import PolicyRejectedError
 from veilleur_contracts.standing import Standing
 from veilleur_fleet.steer.desk import standings_in
-from veilleur_fleet.store.documents import twins_in
+from veilleur_fleet.store.documents import documents_in, twins_in
 from veilleur_fleet.store.tables import boxes, fetches, reported
 
 NOTHING: Final = "-"
 PREFIX: Final = 16
+NAMES_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,16 @@ def boxes_in(connection: sa.Connection) -> list[Seen]:
     said = {row["box_no"]: row for row in connection.execute(sa.select(*reported.c)).mappings()}
     wanted = {row.box: {sha256[:PREFIX] for _, sha256, _ in row.documents} for row in twins_in(connection).values()}
     lost = {row["box_no"]: row for row in connection.execute(sa.select(*fetches.c)).mappings()}
+    names = {row.sha256[:PREFIX]: row.content[:PREFIX] for row in documents_in(connection, NAMES_MAX)}
     found = connection.execute(sa.select(boxes.c.box_no, boxes.c.box, boxes.c.controller).order_by(boxes.c.box)).all()
     return [
-        _seen(box, controller, standings.get(controller), said.get(number), _still(lost.get(number), wanted.get(box)))
+        _seen(
+            (box, controller),
+            standings.get(controller),
+            said.get(number),
+            _still(lost.get(number), wanted.get(box)),
+            names,
+        )
         for number, box, controller in found
     ]
 
@@ -60,18 +69,25 @@ def _still(lost: sa.RowMapping | None, wanted: set[str] | None) -> sa.RowMapping
 
 
 def _seen(
-    box: str, controller: str, standing: Standing | None, said: sa.RowMapping | None, lost: sa.RowMapping | None
+    whose: tuple[str, str],
+    standing: Standing | None,
+    said: sa.RowMapping | None,
+    lost: sa.RowMapping | None,
+    names: Mapping[str, str],
 ) -> Seen:
     desired = NOTHING if standing is None else _words(_version(standing), len(standing.stops))
     if said is None:
         trouble = "" if standing is None else "it has not said what it holds"
-        return Seen(box, controller, desired, NOTHING, NOTHING, trouble)
+        return Seen(*whose, desired, NOTHING, NOTHING, trouble)
     told = _words(said["policy_version"], said["stops"])
     heard = f"{datetime_of(said['at_s'] * 1000):%Y-%m-%dT%H:%M:%SZ}"
-    return Seen(box, controller, desired, told, heard, _trouble(standing, said, lost))
+    return Seen(*whose, desired, told, heard, _trouble(standing, said, lost, names))
 
 
-def _trouble(standing: Standing | None, said: sa.RowMapping, lost: sa.RowMapping | None) -> str:
+def _trouble(
+    standing: Standing | None, said: sa.RowMapping, lost: sa.RowMapping | None, names: Mapping[str, str]
+) -> str:
+    """Say what is in the way; documents are called by what was signed, as everywhere, where the fleet knows them."""
     if standing is None:
         return ""
     parts = []
@@ -82,9 +98,10 @@ def _trouble(standing: Standing | None, said: sa.RowMapping, lost: sa.RowMapping
     if said["why"] != Strictness.NONE and not (said["why"] == Strictness.STOPPED and standing.stops):
         parts.append(f"strict: {_word(Strictness(said['why']).name)}")
     if parts and said["refusal"] != Refusal.NONE:
-        parts.append(f"refused {said['refused']}: {_word(Refusal(said['refusal']).name)}")
+        parts.append(f"refused {names.get(said['refused'], said['refused'])}: {_word(Refusal(said['refusal']).name)}")
     if lost is not None and lost["fault"] != FetchFault.NONE:
-        parts.append(f"cannot fetch {lost['document']}: {_word(FetchFault(lost['fault']).name)}, {lost['tries']} times")
+        name = names.get(lost["document"], lost["document"])
+        parts.append(f"cannot fetch {name}: {_word(FetchFault(lost['fault']).name)}, {lost['tries']} times")
     return "; ".join(parts)
 
 
