@@ -31,7 +31,7 @@ from veilleur_fleet.pki.credentials import Credentials
 from veilleur_fleet.settings import BrokerAddress
 from veilleur_fleet.store.work import Acknowledgement, CopiedUpto, Delivery, Stored
 from veilleur_fleet.store.writer import Writer
-from veilleur_fleet.tell import Said, Speaker, Teller
+from veilleur_fleet.tell import SHARDS_AT_ONCE, Said, Speaker, Teller
 
 MESSAGES_PER_COMMIT: Final = 256
 BYTES_PER_COMMIT: Final = 1_048_576
@@ -95,7 +95,7 @@ class _Session(aiomqtt.Client):
             tls_context=tls,
             queue_type=_Inbox,
             max_queued_incoming_messages=INBOX_MESSAGES,
-            max_inflight_messages=2 * SAID_AT_ONCE,
+            max_inflight_messages=(SHARDS_AT_ONCE + 1) * SAID_AT_ONCE,
             **persistent,
         )
         self._answers: dict[int, asyncio.Future[int]] = {}
@@ -137,28 +137,26 @@ class _Session(aiomqtt.Client):
         """Publish ``messages`` at QoS 1, in order; return how many the broker refused, once it answered for each."""
         refused = 0
         for start in range(0, len(messages), SAID_AT_ONCE):
-            async with asyncio.TaskGroup() as tasks:
-                answers = [
-                    tasks.create_task(self._say_one(one), name="say") for one in messages[start : start + SAID_AT_ONCE]
-                ]
-            refused += sum(answer.result() >= _FAILURE for answer in answers)
+            asked = [self._ask(one) for one in messages[start : start + SAID_AT_ONCE]]
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    for _, answer in asked:
+                        refused += await answer >= _FAILURE
+            except TimeoutError:
+                message = "the broker does not answer a publication"
+                raise aiomqtt.MqttError(message) from None
+            finally:
+                for number, _ in asked:
+                    self._answers.pop(number, None)
         return refused
 
-    async def _say_one(self, one: Said) -> int:
-        """Publish ``one``; return the reason code of the answer."""
+    def _ask(self, one: Said) -> tuple[int, asyncio.Future[int]]:
+        """Publish ``one``; return its number, and what will be the reason code of the answer."""
         sent = self._client.publish(one.topic, one.payload, qos=1, retain=one.retain)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(sent.rc, "not sent")
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._answers[sent.mid] = answer
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                return await answer
-        except TimeoutError:
-            message = "the broker does not answer a publication"
-            raise aiomqtt.MqttError(message) from None
-        finally:
-            self._answers.pop(sent.mid, None)
+        answer = self._answers[sent.mid] = asyncio.get_running_loop().create_future()
+        return sent.mid, answer
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any = None) -> None:
         answer = self._answers.get(mid)

@@ -3,7 +3,9 @@
     acknowledgements ──▶ Ack on dn/ack
     records after the published mark ──▶ out/ ──taken by the broker──▶ the mark moves
 
-Told again after a crash rather than never: each message carries its cursor, so a consumer knows what it has.
+Shards are told beside each other, so that one box with a long backlog keeps only those of its own shard waiting. The
+marks of all of them are written together, a little later: after a crash something is told again rather than never, and
+each message carries its cursor, so a consumer knows what it has.
 """
 
 import asyncio
@@ -19,11 +21,14 @@ from veilleur_contracts.messages import Ack
 from veilleur_contracts.topics import Down, down_topic
 from veilleur_fleet.errors import StoreUnavailableError
 from veilleur_fleet.metrics import Alarm, Metrics
-from veilleur_fleet.store.outgoing import Outgoing, Outgoings
+from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.work import Acknowledgement, CopiedUpto
 from veilleur_fleet.store.writer import Writer
 
 REFUSED_PAUSE_S: Final = 10.0
+SHARDS_AT_ONCE: Final = 4
+MARK_EVERY_S: Final = 0.25
+"""A mark is a commit, for which what boxes say must wait."""
 
 
 class Said(NamedTuple):
@@ -43,7 +48,7 @@ class Speaker(Protocol):
 
 
 class Teller:
-    """Says what follows from a commit. Holds one slice of one shard."""
+    """Says what follows from a commit. Holds one slice of each of ``SHARDS_AT_ONCE`` shards."""
 
     def __init__(self, outgoings: Outgoings, writer: Writer, clock: Clock, metrics: Metrics) -> None:
         self._outgoings = outgoings
@@ -51,6 +56,9 @@ class Teller:
         self._metrics = metrics
         self._alarm = Alarm(clock)
         self._log = structlog.get_logger()
+        self._told: dict[int, int] = {}
+        self._marks: dict[int, int] = {}
+        self._to_mark = asyncio.Event()
 
     async def acknowledge(
         self, speaker: Speaker, acks: asyncio.Queue[list[Acknowledgement | CopiedUpto] | None]
@@ -62,31 +70,60 @@ class Teller:
             self._note_refused(refused)
 
     async def tell(self, speaker: Speaker, wake: asyncio.Event) -> None:
-        """Publish what consumers have not been told, a slice of each shard in turn; for ever."""
-        while True:
-            await wake.wait()
-            wake.clear()
-            while behind := await asyncio.to_thread(self._outgoings.behind):
-                for shard, cursor, last in behind:
-                    outgoing = await asyncio.to_thread(self._outgoings.after, shard, cursor)
-                    # Nothing follows where a restored backup jumped over cursors; the mark jumps too.
-                    upto = outgoing[-1].cursor if outgoing else last
-                    if not await self._tell_slice(speaker, shard, outgoing, upto):
-                        await asyncio.sleep(REFUSED_PAUSE_S)
+        """Publish what consumers have not been told, for ever: each shard in its order, none waiting for another."""
+        under_way: set[int] = set()
+        turns = asyncio.Semaphore(SHARDS_AT_ONCE)
 
-    async def _tell_slice(self, speaker: Speaker, shard: int, outgoing: list[Outgoing], upto: int) -> bool:
-        """Publish one slice and move the mark to ``upto``; False when that is to be tried again later."""
+        async def tell_shard(shard: int, last: int) -> None:
+            while self._told[shard] < last:
+                async with turns:
+                    is_taken = await self._tell_slice(speaker, shard, last)
+                if not is_taken:
+                    await asyncio.sleep(REFUSED_PAUSE_S)
+            under_way.discard(shard)
+            wake.set()  # for what came meanwhile
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._mark(), name="mark-published")
+            while True:
+                await wake.wait()
+                wake.clear()
+                for shard, published, last in await asyncio.to_thread(self._outgoings.behind):
+                    told = self._told[shard] = max(published, self._told.get(shard, 0))
+                    if told < last and shard not in under_way:
+                        under_way.add(shard)
+                        tasks.create_task(tell_shard(shard, last), name="tell-shard")
+
+    async def _tell_slice(self, speaker: Speaker, shard: int, last: int) -> bool:
+        """Publish the next of ``shard``; False when the broker refuses some, which is to be tried again later."""
+        outgoing = await asyncio.to_thread(self._outgoings.after, shard, self._told[shard])
         refused = await speaker.say([Said(one.topic, one.payload, one.retain) for one in outgoing])
         self._note_refused(refused)
         if refused:
             return False
         self._metrics.published.inc(len(outgoing))
-        try:
-            await self._writer.mark_published(shard, upto)
-        except StoreUnavailableError:
-            self._metrics.store_failures.inc()
-            return False
+        # Nothing follows where a restored backup jumped over cursors; the mark jumps too.
+        self._told[shard] = self._marks[shard] = outgoing[-1].cursor if outgoing else last
+        self._to_mark.set()
         return True
+
+    async def _mark(self) -> None:
+        """Write how far each shard was told, of all shards together and not more often than is worth it."""
+        while True:
+            await self._to_mark.wait()
+            self._to_mark.clear()
+            marks = dict(self._marks)
+            try:
+                await self._writer.mark_published(marks)
+            except StoreUnavailableError:
+                self._metrics.store_failures.inc()
+                self._to_mark.set()
+                await asyncio.sleep(REFUSED_PAUSE_S)
+                continue
+            for shard, upto in marks.items():
+                if self._marks[shard] == upto:
+                    del self._marks[shard]
+            await asyncio.sleep(MARK_EVERY_S)
 
     def _note_refused(self, count: int) -> None:
         if count:

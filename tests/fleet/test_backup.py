@@ -92,7 +92,7 @@ def test_what_was_backed_up_comes_back_whole_on_either_engine(filled, clock, tmp
 def test_no_cursor_means_two_things_after_a_restore_and_consumers_read_on(filled, clock, tmp_path, box) -> None:
     shard = shard_of(box.name)
     with open_database(filled, clock) as database:
-        Ledger(database.writer).mark_published(shard, 20)
+        Ledger(database.writer).mark_published({shard: 20})
         back_up(filled, tmp_path / "backup.db", quiet)
         Ledger(database.writer).store([box.says(window(KERB, at_s=500))])  # lost with the disk that burns now
         lost = Past(database.readers).after(Wanted(shard, 23), 10).told[0].cursor

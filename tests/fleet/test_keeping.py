@@ -71,7 +71,7 @@ def tidied(database, ledger, clock):
     def tidy(keeping=None) -> Metrics:
         metrics = Metrics()
         for shard, last in database.writer.execute("SELECT shard, last FROM shards").fetchall():
-            ledger.mark_published(shard, last)
+            ledger.mark_published({shard: last})
         writer = Writer(ledger)
         tidier = Tidier(writer, database, keeping or Keeping(), clock, metrics)
         tidier._tidied_at_s = started_at_s  # as one that has run since

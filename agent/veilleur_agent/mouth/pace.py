@@ -33,7 +33,8 @@ class PaceLimits:
             so that boxes of the same shard, told in the same order, do not wait behind a backlog.
         soon_s: An answer within this came soon.
         probe_s: An answer that is missing this long, and twice as long as the last one took, may be lost: one more
-            batch goes out, whose answer counts for both.
+            batch goes out, whose answer counts for both; and the wait for the next doubles.
+        probe_max_s: No wait for an answer doubles beyond this.
         spread_s: The backlog begins after a random part of this for each attempt to connect that failed before.
         spread_max_s: At most so much.
     """
@@ -43,7 +44,8 @@ class PaceLimits:
     most_bytes: int = 4_096
     bytes_s: float = 16_384.0
     soon_s: float = 0.25
-    probe_s: float = 1.0
+    probe_s: float = 0.25
+    probe_max_s: float = 8.0
     spread_s: float = 1.0
     spread_max_s: float = 30.0
 
@@ -73,13 +75,14 @@ class Pace:
     def __init__(self, limits: PaceLimits, clock: Clock, chance: Callable[[], float]) -> None:
         self._limits, self._clock, self._chance = limits, clock, chance
         self._next_at_s = self._slowed_at_s = self._heard_at_s = clock.elapsed_s()
-        self._last_after_s = 0.0
+        self._last_after_s, self._probes = 0.0, 0
         self.window_bytes = limits.start_bytes
 
     def restart(self, failures: int) -> None:
         """Begin again with a new connection, before which so many attempts failed."""
         spread_s = min(self._limits.spread_max_s, failures * self._limits.spread_s)
         self._next_at_s = self._clock.elapsed_s() + spread_s * self._chance()
+        self._probes = 0
         self.window_bytes = self._limits.start_bytes
 
     def allowed(self, unanswered_bytes: int) -> Allowed:
@@ -89,17 +92,23 @@ class Pace:
             return Allowed(0, self._next_at_s - now_s)
         if unanswered_bytes < self.window_bytes:
             return Allowed(self.window_bytes - unanswered_bytes, None)
-        probe_in_s = self._heard_at_s + max(self._limits.probe_s, 2 * self._last_after_s) - now_s
+        probe_in_s = self._heard_at_s + self._missing_s() - now_s
         return Allowed(0, probe_in_s) if probe_in_s > 0 else Allowed(self._limits.least_bytes, None)
 
-    def sent(self, size_bytes: int) -> None:
-        """Take note of what went out."""
+    def _missing_s(self) -> float:
+        """Return how long an answer must be missing until one more batch may ask for it."""
+        wait_s = max(self._limits.probe_s, 2 * self._last_after_s) * 2.0 ** min(self._probes, 8)
+        return min(wait_s, max(self._limits.probe_max_s, 2 * self._last_after_s))
+
+    def sent(self, size_bytes: int, unanswered_bytes: int) -> None:
+        """Take note of what went out, while so much was unanswered before it."""
+        self._probes += unanswered_bytes >= self.window_bytes
         self._heard_at_s = self._clock.elapsed_s()
         self._next_at_s = max(self._next_at_s, self._clock.elapsed_s()) + size_bytes / self._limits.bytes_s
 
     def answered(self, after_s: float) -> None:
         """Take note of an acknowledgement that came ``after_s`` after what it answers."""
-        self._last_after_s, self._heard_at_s = after_s, self._clock.elapsed_s()
+        self._last_after_s, self._heard_at_s, self._probes = after_s, self._clock.elapsed_s(), 0
         if after_s <= self._limits.soon_s:
             self.window_bytes = min(self._limits.most_bytes, self.window_bytes + self._limits.least_bytes)
             return

@@ -337,10 +337,10 @@ class Uplink:
             if client.is_unheard and not self._is_unheard:
                 self._tell("uplink.unheard")
             self._is_unheard = client.is_unheard
-            self._in_flight.published(parcel)
             if is_paced(parcel.stream):
-                self._pace.sent(len(parcel.payload))
+                self._pace.sent(len(parcel.payload), self._in_flight.bytes_of(is_paced))
                 self._turn += 1
+            self._in_flight.published(parcel)
 
     async def _next(self, room: int) -> Parcel | None:
         """Return the next batch, marked as published; None when there is none, or the disk does not take the mark."""

@@ -6,7 +6,7 @@
 There is one Ledger on a database at a time (``database`` holds a lock for it): it keeps marks and cursors in mind.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -105,15 +105,16 @@ class Ledger:
             raise
         return work.stored
 
-    def mark_published(self, shard: int, cursor: int) -> None:
-        """Write that the broker has taken everything of ``shard`` up to ``cursor`` on ``out/``.
+    def mark_published(self, marks: Mapping[int, int]) -> None:
+        """Write that the broker has taken everything of each shard up to the cursor named on ``out/``.
 
         Raises:
-            StoreUnavailableError: The mark was not kept; what was published will be published again.
+            StoreUnavailableError: No mark was kept; what was published will be published again.
         """
+        rows = [(cursor, shard) for shard, cursor in marks.items()]
         self._briefly(
-            "the published mark",
-            lambda: self._cursor.execute("UPDATE shards SET published = ? WHERE shard = ?", (cursor, shard)),
+            "the published marks",
+            lambda: self._cursor.executemany("UPDATE shards SET published = ? WHERE shard = ?", rows),
         )
 
     def forget_health_before(self, received_ms: int) -> int:

@@ -16,7 +16,8 @@ from veilleur_fleet.store.kinds import NAME_OF, OfContext, OfSensor
 from veilleur_fleet.store.tables import boxes, contexts, records, shards
 from veilleur_fleet.store.work import POSITION_BITS
 
-SLICE: Final = 200
+SLICE: Final = 50
+"""As many as one publication waits for, so that shards told beside each other take short turns."""
 _CONTEXTS_KEPT: Final = 20_000
 
 

@@ -1,7 +1,7 @@
 """The store's one writing thread, so that commits never stand in the event loop's way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -27,13 +27,13 @@ class Writer:
         """
         return await self._do(lambda: self._ledger.store(deliveries))
 
-    async def mark_published(self, shard: int, cursor: int) -> None:
-        """Write that consumers were told everything of ``shard`` up to ``cursor``.
+    async def mark_published(self, marks: Mapping[int, int]) -> None:
+        """Write that consumers were told everything of each shard up to the cursor named.
 
         Raises:
-            StoreUnavailableError: The mark was not kept.
+            StoreUnavailableError: No mark was kept.
         """
-        await self._do(lambda: self._ledger.mark_published(shard, cursor))
+        await self._do(lambda: self._ledger.mark_published(marks))
 
     async def forget_health_before(self, received_ms: int) -> int:
         """Delete old history of cameras' health; return how many rows went.

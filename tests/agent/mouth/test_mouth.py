@@ -48,7 +48,7 @@ from veilleur_simulator.broker import Broker, broker_in
 
 pytestmark = pytest.mark.journey
 
-WITHIN_S = 90.0
+WITHIN_S = 30.0
 NUMBER = context_number_of(a_context())
 
 

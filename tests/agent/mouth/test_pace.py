@@ -27,7 +27,7 @@ def test_what_a_street_says_from_day_to_day_never_waits() -> None:
     pace = a_pace(clock)
     for _ in range(200):
         assert room(pace, 0) >= LIMITS.start_bytes
-        pace.sent(LIMITS.start_bytes)
+        pace.sent(LIMITS.start_bytes, 0)
         clock.advance(60)
         pace.answered(0.05)
 
@@ -42,14 +42,33 @@ def test_an_answer_that_is_missing_for_long_lets_one_more_batch_go_whose_answer_
     pace = a_pace(clock)
     pace.answered(0.8)
     clock.advance(wait_s(pace))
-    pace.sent(4096)
+    pace.sent(4096, 0)
     clock.advance(1.5)
     assert room(pace, 4096) == 0
     clock.advance(0.2)
     assert room(pace, 4096) == LIMITS.least_bytes
-    pace.sent(LIMITS.least_bytes)
+    pace.sent(LIMITS.least_bytes, 4096)
     clock.advance(0.1)
     assert room(pace, 4096 + LIMITS.least_bytes) == 0
+
+
+def test_while_nothing_is_answered_each_wait_is_twice_as_long_as_the_one_before_and_an_answer_ends_that() -> None:
+    clock = HandClock()
+    pace = a_pace(clock)
+    pace.answered(0.02)
+    pace.sent(4096, 0)
+    waits = list[float]()
+    for _ in range(8):
+        before_s = clock.at_s
+        while not room(pace, 4096):
+            clock.advance(pace.allowed(4096).again_in_s or 0.0)
+        waits.append(clock.at_s - before_s)
+        pace.sent(LIMITS.least_bytes, 4096)
+    assert waits == [LIMITS.probe_s * factor for factor in (1, 2, 4, 8, 16, 32, 32, 32)]
+    clock.advance(wait_s(pace))
+    pace.answered(0.02)
+    pace.sent(4096, 0)
+    assert (pace.allowed(4096).again_in_s or 0) <= LIMITS.probe_s
 
 
 def test_answers_that_come_soon_allow_more_up_to_a_whole_batch_and_a_quarter_of_the_fleet() -> None:
@@ -58,7 +77,7 @@ def test_answers_that_come_soon_allow_more_up_to_a_whole_batch_and_a_quarter_of_
     while sent < 1_000_000:
         clock.advance(wait_s(pace) or 0.02)
         size = room(pace, 0)
-        pace.sent(size)
+        pace.sent(size, 0)
         sent += size
         pace.answered(0.02)
     assert pace.window_bytes == LIMITS.most_bytes
@@ -109,7 +128,7 @@ def test_twelve_hundred_boxes_that_come_back_at_once_keep_the_line_before_the_fl
         for n, pace in enumerate(paces):
             size = min(left[n], room(pace, unanswered[n]))
             if size:
-                pace.sent(size)
+                pace.sent(size, unanswered[n])
                 left[n], unanswered[n], queue = left[n] - size, unanswered[n] + size, queue + size
                 waiting.append((clock.at_s + queue / capacity, clock.at_s, n, size))
         longest = max(longest, queue / capacity)
