@@ -13,6 +13,7 @@ from veilleur_agent.events import check_event
 from veilleur_agent.eye.checkpoint import SavedCamera
 from veilleur_agent.eye.detect import Detector
 from veilleur_agent.eye.lookout import Lookout
+from veilleur_agent.eye.records import RawFrame
 from veilleur_agent.eye.scheduler import Analysed
 from veilleur_agent.eye.settings import EyeSettings, Hashes
 from veilleur_contracts.codec import decode_record, encode_record
@@ -67,12 +68,14 @@ class StreetPost:
 
     def watch_at(self, moments_s: Iterable[float]) -> None:
         """Show it the street at some moments, in order."""
-        for at_s in moments_s:
-            self.clock.advance((START_MS + round(at_s * 1000) - self.clock.at_ms) / 1000)
-            picture, number = self.street.picture(at_s), next(self._numbers)
-            frame = a_frame(picture, camera="avenue", number=number, at_ms=self.clock.at_ms)
-            self.lookout.take(Analysed(frame, self._detector.detect(frame), None), CameraState.LIVE)
+        for frame, found in self._detector.detect_each(self._frame(at_s) for at_s in moments_s):
+            self.clock.advance((frame.at_ms - self.clock.at_ms) / 1000)
+            self.lookout.take(Analysed(frame, found, None), CameraState.LIVE)
             self._hear(self.lookout.due(self.clock.at_ms, synced=True))
+
+    def _frame(self, at_s: float) -> RawFrame:
+        at_ms = START_MS + round(at_s * 1000)
+        return a_frame(self.street.picture(at_s), camera="avenue", number=next(self._numbers), at_ms=at_ms)
 
     def pass_time(self, seconds: float) -> None:
         """Let the clock go on with nothing seen, so that the last window closes."""

@@ -12,6 +12,10 @@ class StoreRejectedError(RejectedError):
     """A data folder that this program cannot use as it is."""
 
 
+class DiskRefusedError(StoreRejectedError):
+    """The disk under the database is full or fails; it may take writing again in a moment."""
+
+
 class ShardTakenError(StoreRejectedError):
     """Another worker writes a shard that we were to write."""
 

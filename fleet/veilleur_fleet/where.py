@@ -8,11 +8,13 @@ import structlog
 import typer
 
 from veilleur_contracts.clock import Clock
-from veilleur_fleet.errors import ShardTakenError
+from veilleur_fleet.errors import DiskRefusedError, ShardTakenError
 from veilleur_fleet.store.database import EVERY_SHARD, Database, Where, open_database
 from veilleur_fleet.store.postgresql import PostgresAddress
 
-STANDBY_EVERY_S: Final = 0.5
+AGAIN_EVERY_S: Final = 0.5
+DISK_WITHIN_S: Final = 60.0
+"""A disk that was full a moment ago may have room again; whoever starts us would only do it again and again."""
 
 Data = Annotated[
     str,
@@ -35,23 +37,27 @@ def where_of(text: str) -> Where:
     return PostgresAddress.parse(text) if "://" in text else Path(text)
 
 
-def open_when_free(where: Where, clock: Clock, shards: tuple[int, ...], *, standby: bool) -> Database:
-    """Open the database; for a ``standby``, as soon as nobody else has the shards.
+def open_when_free(
+    where: Where, clock: Clock, shards: tuple[int, ...], *, standby: bool, disk_within_s: float = DISK_WITHIN_S
+) -> Database:
+    """Open the database, as soon as its disk takes writing; for a ``standby``, as soon as nobody else has the shards.
 
     Raises:
         StoreRejectedError: It cannot be used.
+        DiskRefusedError: Its disk was full for ``disk_within_s`` seconds.
     """
-    said = False
+    until_s, said = clock.elapsed_s() + disk_within_s, ""
     while True:
         try:
             return open_database(where, clock, shards)
-        except ShardTakenError as error:
-            if not standby:
+        except (ShardTakenError, DiskRefusedError) as error:
+            if clock.elapsed_s() >= until_s if isinstance(error, DiskRefusedError) else not standby:
                 raise
-            if not said:
-                structlog.get_logger().info("shards.awaited", reason=str(error))
-                said = True
-            time.sleep(STANDBY_EVERY_S)
+            event = "store.awaited" if isinstance(error, DiskRefusedError) else "shards.awaited"
+            if said != event:
+                structlog.get_logger().info(event, reason=str(error))
+                said = event
+            time.sleep(AGAIN_EVERY_S)
 
 
 def name_of(database: Database) -> str:

@@ -1,6 +1,7 @@
 """The program as people start it: ready with an address, stopped in order, and clear when it cannot begin."""
 
 import asyncio
+import resource
 import signal
 import socket
 import subprocess
@@ -47,6 +48,18 @@ async def test_it_stops_in_order_while_people_follow_live(start_fleet, broker) -
         assert await asyncio.to_thread(fleet.end) == 0
         assert time.monotonic() - began_s < 5
     assert "Traceback" not in fleet.log.read_text()
+
+
+async def test_it_waits_for_room_on_a_full_disk_instead_of_ending(worlds, start_fleet, broker, monkeypatch) -> None:
+    command = worlds.fleet_command
+    monkeypatch.setattr(worlds, "fleet_command", lambda *words: ["prlimit", "--fsize=65536:", *command(*words)])
+    fleet = start_fleet(broker.port, waits=True)
+    await worlds.until(lambda: "store.awaited" in fleet.log.read_text(), "the waiting")
+    assert "make room" in fleet.log.read_text()
+    _, hard = resource.prlimit(fleet.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(fleet.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    await asyncio.to_thread(start_fleet.ready, fleet)
+    assert await asyncio.to_thread(fleet.end) == 0
 
 
 async def test_what_was_said_while_it_was_away_is_taken_in_when_it_comes_back(worlds, start_fleet, broker) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.ids import SHARDS
-from veilleur_fleet.errors import StoreRejectedError
+from veilleur_fleet.errors import DiskRefusedError, StoreRejectedError
 from veilleur_fleet.store import postgresql
 from veilleur_fleet.store.connection import BUSY_MS, Connection, SqliteConnection
 from veilleur_fleet.store.migrations import knows_all, migrate
@@ -23,6 +23,7 @@ from veilleur_fleet.store.postgresql import PostgresAddress, PostgresConnection
 FILE_NAME: Final = "fleet.db"
 LOCK_NAME: Final = "fleet.lock"
 READERS: Final = 8
+_DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 EVERY_SHARD: Final = tuple(range(SHARDS))
 
 Where = Path | PostgresAddress
@@ -72,6 +73,7 @@ def open_database(where: Where, clock: Clock, shards: Sequence[int] = EVERY_SHAR
 
     Raises:
         StoreRejectedError: It cannot be used, another fleet uses it, or it is newer than this program, or damaged.
+        DiskRefusedError: The disk is full or fails.
     """
     if isinstance(where, PostgresAddress):
         return _open_postgresql(where, clock, tuple(shards))
@@ -136,6 +138,11 @@ def _open_sqlite(folder: Path, clock: Clock) -> Database:
         fleet_id = _fleet_id_of(writer, clock.now_ms())
     except sqlite3.Error as error:
         lock.close()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK:
+            message = (
+                f"the disk refuses {path} ({error.sqlite_errorname}): make room on it, or give another --data folder"
+            )
+            raise DiskRefusedError(message) from None
         message = f"cannot open {path}: {error}; restore a backup, or give another --data folder"
         raise StoreRejectedError(message) from None
     except StoreRejectedError:
