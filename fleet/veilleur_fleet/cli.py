@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.errors import RejectedError
-from veilleur_fleet import app as fleet_app
 from veilleur_fleet.access.capacity import Access
 from veilleur_fleet.access.command import account_app, actions_app, token_app
 from veilleur_fleet.audit import audit_app
@@ -113,6 +112,8 @@ def run(
         "word_passphrase_file": word_passphrase_file,
     }
     configure_log()
+    from veilleur_fleet import app as fleet_app  # noqa: PLC0415 - pages and papers, which no other command waits for
+
     try:
         settings = Settings(**{name: value for name, value in said.items() if value is not None})
         fleet_app.run(settings, SystemClock(), _ready)

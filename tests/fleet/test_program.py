@@ -103,7 +103,7 @@ async def _parts_of(answer):
 
 def test_help_shows_examples() -> None:
     text = CliRunner().invoke(cli, ["run", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
-    assert "veilleur-fleet run --data /var/lib/veilleur --broker mqtt://127.0.0.1:1883" in text
+    assert "veilleur-fleet run --data /var/lib/veilleur-fleet --broker mqtt://127.0.0.1:1883" in text
 
 
 @pytest.mark.parametrize(

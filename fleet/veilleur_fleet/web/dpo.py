@@ -23,7 +23,6 @@ from veilleur_fleet.access.actions import Actions, By
 from veilleur_fleet.access.capacity import STAFF, Caller, Role
 from veilleur_fleet.access.porter import FIELDS_MAX, is_own_form, require, staff, visit_of
 from veilleur_fleet.oversight import Look, Oversight
-from veilleur_fleet.report_pdf import pdf_of
 from veilleur_fleet.web.languages import Language
 from veilleur_fleet.web.pages import Painter, language_of
 from veilleur_fleet.web.words import N_
@@ -105,6 +104,8 @@ def _add_papers(router: APIRouter, painter: Painter, office: Office) -> None:
         paper = _paper(look, language_of(painter, request, lang))
         if paper is None:
             raise HTTPException(404)
+        from veilleur_fleet.report_pdf import pdf_of  # noqa: PLC0415 - fonts, for which no start waits
+
         return Response(pdf_of(paper), media_type="application/pdf", headers=_named(f"{box}-{paper.lang}.pdf"))
 
     @router.get("/box/{box}/report.json")
