@@ -24,7 +24,7 @@ BACKUP_EXAMPLES: Final = """
 [bold]Examples[/bold]
 
   veilleur-fleet backup /backups/fleet-2026-11-27.db --data /var/lib/veilleur-fleet
-  VEILLEUR_FLEET_DATABASE=postgresql://… veilleur-fleet backup /backups/fleet.db
+  VEILLEUR_FLEET_DATABASE=postgresql://fleet@db.example/fleet veilleur-fleet backup /backups/fleet.db
 
 While the fleet runs: it is one moment of the database. The file appears when it is whole and was read again; the line
 it prints is what `sha256sum --check` reads. It holds digests of passwords and the fleet's documents: keep it as safe as

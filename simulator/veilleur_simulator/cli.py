@@ -31,7 +31,10 @@ INTERRUPTED: Final = 130
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
-@app.command()
+@app.command(
+    epilog="Examples:  veilleur-simulator street simulator/scenarios/street-day.toml --out day.mp4   ·   "
+    "veilleur-simulator street simulator/scenarios/street-rain.toml --out rain.mp4 --truth rain.json"
+)
 def street(
     scenario: Annotated[Path, typer.Argument(help="A scenario, such as simulator/scenarios/street-day.toml.")],
     out: Annotated[Path, typer.Option(help="The film to write (MP4, H.264).")],
@@ -49,7 +52,10 @@ def street(
             raise typer.BadParameter(f"cannot write {truth}: {error.strerror}") from None
 
 
-@app.command()
+@app.command(
+    epilog="Examples:  veilleur-simulator rtsp day.mp4 --port 8554   ·   "
+    "veilleur-simulator rtsp day.mp4 --name gare --user veilleur --once"
+)
 def rtsp(
     film: Annotated[Path, typer.Argument(help="An H.264 film, rendered or recorded.")],
     name: Annotated[str, typer.Option(help="Last part of the address.")] = "street",
@@ -66,7 +72,10 @@ def rtsp(
     asyncio.run(rtsp_process.serve(read_film(film), name, account, loops=not once, port=port, tell=_say))
 
 
-@app.command()
+@app.command(
+    epilog="Examples:  veilleur-simulator demo   ·   veilleur-simulator demo --seconds 60 --headless   ·   "
+    "veilleur-simulator demo --source street.mp4"
+)
 def demo(
     seconds: Annotated[float | None, typer.Option(min=1.0, help="Stop by itself after so long; else Ctrl-C.")] = None,
     source: Annotated[Path | None, typer.Option(help="A recorded clip of your own instead of the fetched one.")] = None,

@@ -29,6 +29,22 @@ _ADD = """
 
 As soon as there is one account or token, everybody is asked who they are.
 """
+_LIST = """
+[bold]Example[/bold]
+
+  veilleur-fleet account list --data /var/lib/veilleur-fleet
+"""
+_DISABLE = """
+[bold]Example[/bold]
+
+  veilleur-fleet account disable jmartin --data /var/lib/veilleur-fleet
+"""
+_ANOTHER = """
+[bold]Examples[/bold]
+
+  veilleur-fleet account password jmartin --data /var/lib/veilleur-fleet
+  veilleur-fleet account password jmartin --password-file new-password --data /var/lib/veilleur-fleet
+"""
 _NEW = """
 [bold]Example[/bold]
 
@@ -37,11 +53,27 @@ _NEW = """
 Prints the token once; only its digest is kept. A program sends it as `Authorization: Bearer ...`. A token looks and
 never acts, whatever its role.
 """
+_TOKENS = """
+[bold]Example[/bold]
+
+  veilleur-fleet token list --data /var/lib/veilleur-fleet
+"""
+_REVOKE = """
+[bold]Example[/bold]
+
+  veilleur-fleet token revoke hypervisor --data /var/lib/veilleur-fleet
+"""
+_ACTIONS = """
+[bold]Examples[/bold]
+
+  veilleur-fleet actions list --data /var/lib/veilleur-fleet
+  veilleur-fleet actions list --who jmartin --limit 20 --data /var/lib/veilleur-fleet
+"""
 _VERIFY = """
 [bold]Examples[/bold]
 
   veilleur-fleet actions verify --data /var/lib/veilleur-fleet
-  veilleur-fleet actions verify --data /var/lib/veilleur-fleet --head 1204:9f2c...
+  veilleur-fleet actions verify --data /var/lib/veilleur-fleet --head "$(cat head)"
 
 Prints the head, NUMBER:DIGEST. Note it elsewhere and give it the next time: rows cut off at the end are then found too.
 """
@@ -73,7 +105,7 @@ def add(
     typer.echo(f"account {name} made for {holder}: {capacity}")
 
 
-@account_app.command("list")
+@account_app.command("list", epilog=_LIST)
 def list_accounts(data: Data) -> None:
     """Say who may come in."""
     with told(), _accounts(data) as accounts:
@@ -82,7 +114,7 @@ def list_accounts(data: Data) -> None:
             typer.echo("\t".join((one.name, str(one.capacity), one.holder, f"since {_day(one.created_ms)}", ended)))
 
 
-@account_app.command()
+@account_app.command(epilog=_DISABLE)
 def disable(name: Annotated[str, typer.Argument(help="The account.")], data: Data) -> None:
     """End an account and log its person out; its name is never given to another."""
     with told(), _accounts(data) as accounts:
@@ -90,7 +122,7 @@ def disable(name: Annotated[str, typer.Argument(help="The account.")], data: Dat
     typer.echo(f"account {name} disabled")
 
 
-@account_app.command()
+@account_app.command(epilog=_ANOTHER)
 def password(
     name: Annotated[str, typer.Argument(help="The account.")], data: Data, password_file: PasswordFile = None
 ) -> None:
@@ -113,7 +145,7 @@ def new_token(
     typer.echo(secret)
 
 
-@token_app.command("list")
+@token_app.command("list", epilog=_TOKENS)
 def list_tokens(data: Data) -> None:
     """Say which programs may look."""
     with told(), _accounts(data) as accounts:
@@ -123,7 +155,7 @@ def list_tokens(data: Data) -> None:
             typer.echo("\t".join((one.name, str(one.capacity), end, used)))
 
 
-@token_app.command()
+@token_app.command(epilog=_REVOKE)
 def revoke(name: Annotated[str, typer.Argument(help="The token.")], data: Data) -> None:
     """End a token at once."""
     with told(), _accounts(data) as accounts:
@@ -131,7 +163,7 @@ def revoke(name: Annotated[str, typer.Argument(help="The token.")], data: Data) 
     typer.echo(f"token {name} revoked")
 
 
-@actions_app.command("list")
+@actions_app.command("list", epilog=_ACTIONS)
 def list_actions(
     data: Data,
     after: Annotated[

@@ -31,9 +31,24 @@ _ETALAB: Final = """
 
   veilleur-fleet export etalab --data fleet-data --places places.toml --out open-data
       --from 2026-10-01T00:00:00Z --to 2026-11-01T00:00:00Z
-  veilleur-fleet export etalab … --step day
+  veilleur-fleet export etalab --data fleet-data --places places.toml --out open-data --step day
+      --from 2026-10-01T00:00:00Z --to 2026-11-01T00:00:00Z
 
 May run beside the fleet. Only cameras named in places.toml are published; docs/feeds.md says what is told and how.
+"""
+
+_DATEX: Final = """
+[bold]Example[/bold]
+
+  veilleur-fleet export datex --data fleet-data --places places.toml --out flow.json
+      --from 2026-10-01T08:00:00Z --to 2026-10-01T09:00:00Z
+
+Vehicles only, a day at most.
+"""
+_CIFS: Final = """
+[bold]Example[/bold]
+
+  veilleur-fleet export cifs --data fleet-data --out cifs.json
 """
 
 export_app: Final = typer.Typer(
@@ -99,7 +114,7 @@ def etalab(
     )
 
 
-@export_app.command()
+@export_app.command(epilog=_DATEX)
 def datex(
     *,
     data: Data,
@@ -136,7 +151,7 @@ def datex(
     typer.echo(f"{out}: {len(text)} bytes")
 
 
-@export_app.command()
+@export_app.command(epilog=_CIFS)
 def cifs(
     *,
     data: Data,

@@ -22,6 +22,19 @@ _CONFIRM = """
 It is told to drivers at once (`veilleur-fleet export cifs`, GET /v1/feeds/cifs) until it ends or is withdrawn.
 """
 
+_WITHDRAW: Final = """
+[bold]Example[/bold]
+
+  veilleur-fleet notice withdraw 3f9a1c07d2be --data /var/lib/veilleur-fleet
+
+`notice list` shows the names.
+"""
+_LIST: Final = """
+[bold]Example[/bold]
+
+  veilleur-fleet notice list --data /var/lib/veilleur-fleet
+"""
+
 notice_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="What operators confirm for drivers, and take back."
 )
@@ -47,7 +60,7 @@ def confirm(
     typer.echo(f"notice {name} is told")
 
 
-@notice_app.command()
+@notice_app.command(epilog=_WITHDRAW)
 def withdraw(name: Annotated[str, typer.Argument(help="The notice.")], data: Data) -> None:
     """Take a notice back at once."""
     with told(), _board(data) as board:
@@ -55,7 +68,7 @@ def withdraw(name: Annotated[str, typer.Argument(help="The notice.")], data: Dat
     typer.echo(f"notice {name} withdrawn")
 
 
-@notice_app.command("list")
+@notice_app.command("list", epilog=_LIST)
 def list_notices(data: Data) -> None:
     """Say what is told now or will be."""
     with told(), _board(data) as board:

@@ -47,6 +47,18 @@ _INVITE: Final = """
 Prints one line for `veilleur-agent enrol --token`. It is good once, for 24 hours, for this box alone; a new token
 withdraws the one before it. A box whose disk was lost is enrolled again the same way; revoke it first.
 """
+_LISTED: Final = """
+[bold]Examples[/bold]
+
+  veilleur-fleet pki list --data /var/lib/veilleur-fleet
+  veilleur-fleet pki list --json --data /var/lib/veilleur-fleet
+"""
+_CRL: Final = """
+[bold]Example[/bold]
+
+  veilleur-fleet pki crl --out /srv/broker/crl.pem --data /var/lib/veilleur-fleet
+      --passphrase-file ca-passphrase
+"""
 _REVOKE: Final = """
 [bold]Example[/bold]
 
@@ -59,7 +71,9 @@ _ISSUE: Final = """
 [bold]Examples[/bold]
 
   veilleur-fleet pki issue hypervisor --role consumer-control-centre --controller ville --out hypervisor.pem
+      --data /var/lib/veilleur-fleet
   veilleur-fleet pki issue portal --role consumer-statistics --days 365 --out portal.pem
+      --data /var/lib/veilleur-fleet
 
 Writes certificate and key into one file, mode 0600. The fleet needs none: it issues its own.
 """
@@ -123,7 +137,7 @@ def token(
     typer.echo(made.write())
 
 
-@pki_app.command("list")
+@pki_app.command("list", epilog=_LISTED)
 def listed(
     data: Data,
     *,
@@ -177,7 +191,7 @@ def issue(
     )
 
 
-@pki_app.command()
+@pki_app.command(epilog=_CRL)
 def crl(
     out: Annotated[Path, typer.Option(help="File to write.")],
     data: Data,

@@ -20,6 +20,16 @@ from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.store.database import open_desk, open_readers
 from veilleur_fleet.where import Data, where_of
 
+_NEW = """
+[bold]Example[/bold]
+
+  veilleur-fleet route new routes.toml
+"""
+_LIST = """
+[bold]Example[/bold]
+
+  veilleur-fleet route list --data /var/lib/veilleur-fleet
+"""
 _SET = """
 [bold]Examples[/bold]
 
@@ -40,6 +50,7 @@ _EXPLAIN = """
   veilleur-fleet route explain municipal-police --event stopped-vehicle --controller ville --commune 30189
       --camera gare-parvis --data /var/lib/veilleur-fleet
   veilleur-fleet route explain traffic-control --class A --purpose traffic --controller agglo --commune 30258
+      --data /var/lib/veilleur-fleet
 """
 
 route_app: Final = typer.Typer(
@@ -47,7 +58,7 @@ route_app: Final = typer.Typer(
 )
 
 
-@route_app.command()
+@route_app.command(epilog=_NEW)
 def new(out: Annotated[Path, typer.Argument(help="The file to write, ending in .toml.")]) -> None:
     """Write a table to fill in."""
     with told():
@@ -88,7 +99,7 @@ def take_grounds(
     typer.echo(f"{many} authorisation(s) of policy {verified.policy.version} known")
 
 
-@route_app.command("list")
+@route_app.command("list", epilog=_LIST)
 def list_routes(data: Data) -> None:
     """Say what is in force."""
     with told(), _table(data) as table:
