@@ -81,7 +81,8 @@ SENTENCES: Final = {
     RefusedReason.ROOT: "the root this box was enrolled with cannot be used: enrol it again with an empty --state",
     RefusedReason.SPAWN: "eye or mouth cannot be started: check that the users of VEILLEUR_EYE_UID and "
     "VEILLEUR_MOUTH_UID may read and run the program and Python",
-    RefusedReason.STATE: "the state folder cannot be written: check its owner and the space on its disk",
+    RefusedReason.DISK: "the disk refuses the outbox in the state folder: it is full, read-only or failing; make room "
+    "or look at its owner, and start again (a unit with Restart=always does that by itself)",
     RefusedReason.CONFINEMENT: "a child could not give up its rights: check the kernel's log, and that the folders of "
     "the site exist; --allow-unconfined goes on without",
     RefusedReason.OUTBOX_NEWER: "the outbox was made by a newer agent: install that one, or give another --state",

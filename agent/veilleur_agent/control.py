@@ -73,7 +73,7 @@ class RefusedReason(StrEnum):
     FACES = "faces"
     CONFINEMENT = "confinement"
     SPAWN = "spawn"
-    STATE = "state"
+    DISK = "disk"
     OUTBOX_NEWER = "outbox-newer"
 
 

@@ -120,7 +120,7 @@ class Mouth:
         except OutboxNewerError:
             return self._refuse(RefusedReason.OUTBOX_NEWER)
         except DiskRefusedError:
-            return self._refuse(RefusedReason.STATE)
+            return self._refuse(RefusedReason.DISK)
         try:
             await self._begin()
             async with asyncio.TaskGroup() as tasks:

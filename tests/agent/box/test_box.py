@@ -160,6 +160,34 @@ async def test_a_model_that_was_tampered_with_is_refused_with_one_sentence(tmp_p
     assert (box.eye.pid, box.mouth.pid) == (None, None)
 
 
+async def test_a_mouth_whose_disk_refuses_at_its_first_start_ends_the_box_with_the_remedy(
+    tmp_path, models, film, broker
+) -> None:
+    (tmp_path / "site.toml").write_text(site_of(str(film)), encoding="utf-8")
+    settings = settings_of(state=tmp_path / "state", models=models, model="sprite", policy="bench", broker=broker.url)
+    plan = plan_of(tmp_path / "site.toml", settings)
+    (plan.state / "mouth" / "outbox.sqlite").mkdir()  # a disk that refuses, for root too
+    box = Box(plan, lambda *_, **__: None, SystemClock())
+    with pytest.raises(StartRefusedError, match="the disk refuses the outbox in the state folder: it is full"):
+        await asyncio.wait_for(box.run(), WITHIN_S)
+
+
+async def test_a_mouth_that_starts_again_on_a_full_disk_says_so_and_is_started_until_there_is_room(running) -> None:
+    async with running() as one:
+        await one.until(lambda: one.counted() > 0)
+        outbox, aside = one.plan.state / "mouth" / "outbox.sqlite", one.plan.state / "mouth" / "aside"
+        outbox.rename(aside)
+        outbox.mkdir()
+        one.box.mouth.kill()
+        await one.until(lambda: one.events("mouth.refused") == [{"child": "mouth", "reason": "disk"}])
+        assert one.box.eye.pid is not None, "the eye goes on and keeps what it counts"
+        outbox.rmdir()
+        aside.rename(outbox)
+        before = one.counted()
+        await one.until(lambda: one.counted() > before)
+    assert one.counted() == one.tallied()
+
+
 async def test_a_second_request_to_stop_waits_for_nothing(running, broker) -> None:
     async with running() as one:
         await one.until(lambda: one.counted() > 0)
