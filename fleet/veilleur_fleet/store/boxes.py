@@ -72,8 +72,9 @@ class Boxes:
 
     def note(self, heard: dict[int, int], changed: set[str]) -> None:
         """Write when each box was last heard, ms, and the bounds that moved."""
-        self._cursor.executemany(
-            "UPDATE boxes SET heard_ms = ? WHERE box_no = ?", [(heard_ms, box_no) for box_no, heard_ms in heard.items()]
+        self._cursor.execute_rows(
+            "UPDATE boxes SET heard_ms = said.column2 FROM ({rows}) AS said WHERE box_no = said.column1",
+            list(heard.items()),
         )
         rows = [self._known[box] for box in changed]
         self._cursor.executemany(

@@ -22,13 +22,29 @@ CACHE_KIB: Final = 65_536
 Row = Sequence[object]
 
 
-class Cursor(Protocol):
-    """What both drivers' cursors can do."""
+ROWS: Final = "{rows}"
+"""Where rows stand in a statement of ``execute_rows``."""
+
+
+class Answer(Protocol):
+    """What a statement found or did."""
 
     @property
     def rowcount(self) -> int:
         """How many rows the last statement changed."""
         ...
+
+    def fetchone(self) -> Any:
+        """Return the next row found; None when there is none left."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Return every row left."""
+        ...
+
+
+class Cursor(Answer, Protocol):
+    """What both drivers' cursors can do."""
 
     def execute(self, sql: str, values: Row = (), /) -> Self:
         """Run one statement; each ``?`` stands for one of ``values``."""
@@ -38,12 +54,11 @@ class Cursor(Protocol):
         """Run one statement for each of ``rows``."""
         ...
 
-    def fetchone(self) -> Any:
-        """Return the next row found; None when there is none left."""
-        ...
+    def execute_rows(self, sql: str, rows: Sequence[Row], /) -> None:
+        """Run as few statements as can be for all of ``rows``, which stand at ``{rows}`` as a table would.
 
-    def fetchall(self) -> list[Any]:
-        """Return every row left."""
+        Its columns are called ``column1``, ``column2`` and so on.
+        """
         ...
 
 
@@ -81,7 +96,7 @@ class Connection(Protocol):
         """Return a cursor on this connection."""
         ...
 
-    def execute(self, sql: str, values: Row = (), /) -> Cursor:
+    def execute(self, sql: str, values: Row = (), /) -> Answer:
         """Run one statement on a cursor of its own."""
         ...
 
@@ -89,9 +104,24 @@ class Connection(Protocol):
         """Put many rows into ``table``, in the transaction under way."""
         ...
 
+    def advance(self) -> None:
+        """Go on with what was given to ``insert``, without waiting for it."""
+        ...
+
     def close(self) -> None:
         """Close it."""
         ...
+
+
+class SqliteCursor(sqlite3.Cursor):
+    """SQLite's own cursor, and rows many at a time."""
+
+    def execute_rows(self, sql: str, rows: Sequence[Row], /) -> None:
+        """Run ``sql`` for all of ``rows``; see ``Cursor``."""
+        for start in range(0, len(rows), ROWS_PER_STATEMENT):
+            some = rows[start : start + ROWS_PER_STATEMENT]
+            one = f"({', '.join('?' * len(some[0]))})"
+            self.execute(sql.replace(ROWS, f"VALUES {', '.join([one] * len(some))}"), tuple(chain.from_iterable(some)))
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -118,17 +148,17 @@ class SqliteConnection(sqlite3.Connection):
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         return connection
 
+    def cursor(self) -> SqliteCursor:  # type: ignore[override]  # ours is the only factory there is
+        """Return a cursor on this connection."""
+        return super().cursor(SqliteCursor)
+
     def begin(self) -> None:
         """Begin the transaction of a writer."""
         self.execute("BEGIN IMMEDIATE")
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Put many rows into ``table``, in the transaction under way."""
-        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608 - names from our own modules
-        one = f"({', '.join('?' * len(columns))})"
-        many = head + ", ".join([one] * ROWS_PER_STATEMENT)
-        whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
-        for start in range(0, whole, ROWS_PER_STATEMENT):
-            self.execute(many, tuple(chain.from_iterable(rows[start : start + ROWS_PER_STATEMENT])))
-        if whole < len(rows):
-            self.executemany(head + one, rows[whole:])
+        self.cursor().execute_rows(f"INSERT INTO {table} ({', '.join(columns)}) {ROWS}", rows)
+
+    def advance(self) -> None:
+        """Do nothing: ``insert`` has done it all."""

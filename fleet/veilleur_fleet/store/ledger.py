@@ -67,6 +67,7 @@ class Ledger:
                 self._deliver(work, delivery)
                 if len(work.records) >= self._connection.rows_at_once:
                     self._insert(work)
+                self._connection.advance()
 
         return self._commit(deliver)
 
@@ -341,17 +342,16 @@ class Ledger:
     def _write(self, work: Work) -> None:
         cursor = self._cursor
         self._insert(work)
-        cursor.executemany(
-            "INSERT INTO streams (box_no, stream, upto, ahead, heard_ms, stored, duplicates, lost, refused)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (box_no, stream) DO UPDATE SET upto = excluded.upto,"
+        cursor.execute_rows(
+            "INSERT INTO streams (box_no, stream, upto, ahead, heard_ms, stored, duplicates, lost, refused) {rows}"
+            " ON CONFLICT (box_no, stream) DO UPDATE SET upto = excluded.upto,"
             " ahead = excluded.ahead, heard_ms = excluded.heard_ms, stored = excluded.stored,"
             " duplicates = excluded.duplicates, lost = excluded.lost, refused = excluded.refused",
             [(*key, *_values_of(stream)) for key, (_, stream) in work.streams.items()],
         )
-        cursor.executemany(
-            "INSERT INTO shards (shard, last, published) VALUES (?, ?, 0)"
-            " ON CONFLICT (shard) DO UPDATE SET last = excluded.last",
-            [(shard, self._last[shard]) for shard in work.shards],
+        cursor.execute_rows(
+            "INSERT INTO shards (shard, last, published) {rows} ON CONFLICT (shard) DO UPDATE SET last = excluded.last",
+            [(shard, self._last[shard], 0) for shard in work.shards],
         )
         self._shelves.boxes.note(work.heard, work.bounds_moved)
         work.stored.acknowledgements = [
@@ -362,7 +362,7 @@ class Ledger:
             self._streams.clear()
 
     def _insert(self, work: Work) -> None:
-        """Hand over the rows that are ready, and begin new lists: these may be read for a while yet."""
+        """Hand over the rows that are ready, and begin new lists."""
         self._connection.insert("records", RECORD_COLUMNS, work.records)
         self._connection.insert("crossing_windows", WINDOW_COLUMNS, work.windows)
         work.records, work.windows = [], []
