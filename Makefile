@@ -18,10 +18,10 @@ demo: setup ## Count real footage on a live page; SECONDS=60 HEADLESS=1 for one 
 	@exec $(bin)/veilleur-simulator demo $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(filter 1 yes true,$(HEADLESS)),--headless) $(if $(SOURCE),--source "$(SOURCE)")
 
-test: setup models ## Everything: gates, all tests with two workers, then the journeys with a real broker one by one
+test: setup models ## Everything: gates, what computes with two workers, then the journeys, which mostly wait, with three
 	@scripts/check gates
-	@$(bin)/python -m pytest -n 2 --dist loadfile -m "not journey"
-	@$(bin)/python -m pytest -m journey
+	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not journey"
+	@$(bin)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m journey
 
 proof: setup ## What a DPO may ask to see: egress, confinement and the fill, tried; one table, controls included (root)
 	@$(bin)/python -m pytest tests/proof

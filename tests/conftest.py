@@ -42,7 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST_FIRST = ("journeys/test_a_day_of_a_street.py", "proof", "journeys", "redaction")
+LONGEST_FIRST = (
+    "journeys/test_a_day_of_a_street.py",
+    "journeys/test_watched_streets.py",
+    "journeys/test_redacted_streets.py",
+    "proof",
+    "journeys",
+    "redaction",
+    "agent/box",
+)
 """Of two workers neither is left with a long file when the other has nothing more to do."""
 
 

@@ -23,7 +23,7 @@ from veilleur_models.package import load
 from veilleur_models.sprite import PALETTE
 from veilleur_simulator.street import Street
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 FPS = 5
 SECONDS = 24

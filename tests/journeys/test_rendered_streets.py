@@ -12,7 +12,7 @@ from veilleur_models.package import ModelPackage, load
 from veilleur_simulator.scenario import Scenario
 from veilleur_simulator.truth import TrueCrossing, crossings_of, tally_of
 
-pytestmark = pytest.mark.journey
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from veilleur_contracts.messages import Label
 from veilleur_simulator.scenario import Scenario
 from veilleur_simulator.truth import crossings_of
 
-pytestmark = pytest.mark.journey
+pytestmark = pytest.mark.soak
 
 
 def tally_of(scenario: Scenario, film: Path) -> Tally:

@@ -29,7 +29,7 @@ from veilleur_simulator.scenario import Dumped, Fault, Nudge, Scenario, User
 from veilleur_simulator.truth import TrueCrossing, crossings_of
 from watch_builders import START_MS, StreetPost, camera_of, changed
 
-pytestmark = pytest.mark.journey
+pytestmark = pytest.mark.soak
 
 NO_PARKING = Zone("no-parking", ((0.3, 0.3), (0.7, 0.3), (0.7, 0.45), (0.3, 0.45)), limit_s=60)
 PAVEMENT = Zone("pavement", ((0.0, 0.45), (1.0, 0.45), (1.0, 0.9), (0.0, 0.9)), objects=True)
