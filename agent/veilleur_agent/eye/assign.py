@@ -29,22 +29,53 @@ def assign(costs: Costs, most: float) -> tuple[Places, Places]:
     if rows == 0 or columns == 0:
         return np.empty(0, np.intp), np.empty(0, np.intp)
     # One last column stands for "alone": it is never used up, so it keeps the price 0 for ever.
-    full = np.empty((rows, columns + 1))
+    full = np.full((rows, columns + 1), most)
     full[:, :columns] = costs
-    full[:, columns] = most
+    every = np.arange(rows)
     best = full.argmin(axis=1)
-    least = full[np.arange(rows), best]
-    row_of = np.full(columns, _FREE)
+    least = full[every, best]
+    row_of = np.full(columns + 1, _FREE)
     order = np.argsort(-least, kind="stable")
-    row_of[best[order][best[order] < columns]] = order[best[order] < columns]
-    column_of = np.where((best == columns) | (np.append(row_of, _FREE)[best] == np.arange(rows)), best, _FREE)
-    waiting = np.flatnonzero(column_of == _FREE)
+    row_of[best[order]] = order
+    column_of = np.where((best == columns) | (row_of[best] == every), best, _FREE)
+    waiting = (column_of == _FREE).nonzero()[0]
     if waiting.size:
         prices = np.zeros(columns + 1)
         for row in waiting.tolist():
             _augment(row, full, least, prices, row_of=row_of, column_of=column_of)
-    paired = np.flatnonzero(column_of < columns)
+    paired = (column_of < columns).nonzero()[0]
     return paired, column_of[paired]
+
+
+def assign_pairs(rows: Places, columns: Places, costs: Costs, most: float) -> tuple[Places, Places]:
+    """Choose as ``assign`` does, given the possible pairs alone.
+
+    Two who can only have each other are paired at once; the search is among the others.
+
+    Args:
+        rows: intp, shape ``(p,)``: the row of each possible pair.
+        columns: The same of its column; no pair is told twice.
+        costs: float64, shape ``(p,)``, +inf where it is impossible after all.
+        most: Cost of leaving a row alone, finite.
+
+    Returns:
+        Rows and their columns, intp, both of shape ``(k,)``.
+    """
+    cheap = (costs <= most).nonzero()[0]
+    rows, columns, costs = rows[cheap], columns[cheap], costs[cheap]
+    contested = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
+    if not contested.any():
+        return rows, columns
+    among, theirs = rows[contested], columns[contested]
+    some_rows, some_columns = np.bincount(among).nonzero()[0], np.bincount(theirs).nonzero()[0]
+    table = np.full((len(some_rows), len(some_columns)), np.inf)
+    table[some_rows.searchsorted(among), some_columns.searchsorted(theirs)] = costs[contested]
+    chosen, given = assign(table, most)
+    alone = ~contested
+    return (
+        np.concatenate([rows[alone], some_rows[chosen]]),
+        np.concatenate([columns[alone], some_columns[given]]),
+    )
 
 
 def _augment(row: int, full: Costs, worth: Costs, prices: Costs, *, row_of: Places, column_of: Places) -> None:

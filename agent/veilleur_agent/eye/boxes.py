@@ -36,10 +36,9 @@ def shared_areas(ones: Boxes, others: Boxes) -> Boxes:
     Returns:
         float64, shape ``(n, m)``.
     """
-    low = np.maximum(ones[:, None, :2], others[None, :, :2])
-    sides = np.minimum(ones[:, None, 2:], others[None, :, 2:]) - low
-    np.maximum(sides, 0.0, out=sides)
-    areas: Boxes = sides[..., 0] * sides[..., 1]
+    wide = np.minimum(ones[:, 2, None], others[:, 2]) - np.maximum(ones[:, 0, None], others[:, 0])
+    tall = np.minimum(ones[:, 3, None], others[:, 3]) - np.maximum(ones[:, 1, None], others[:, 1])
+    areas: Boxes = np.maximum(wide, 0.0) * np.maximum(tall, 0.0)
     return areas
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from veilleur_agent.eye.paths import GAP_MS, Floats, Paths, Places, paths_of
 from veilleur_agent.eye.records import Crossing, Tracks
+from veilleur_agent.eye.rulers import Near, Rulers
 from veilleur_agent.eye.turns import TURN_BANDS, TURNS_MAX, Turn, went_through
 from veilleur_contracts.messages import Direction, Label
 from veilleur_contracts.site import Line
@@ -52,12 +53,7 @@ class LineCounter:
     """
 
     def __init__(self, lines: Sequence[Line], labels: frozenset[Label], aspect: float) -> None:
-        ends = np.array([[line.start, line.end] for line in lines], np.float64).reshape(-1, 2, 2) * (aspect, 1.0)
-        self._start = ends[:, 0]
-        way = ends[:, 1] - ends[:, 0]
-        self._length = np.linalg.norm(way, axis=1)
-        self._along = way / self._length[:, None]
-        self._right = np.stack([-self._along[:, 1], self._along[:, 0]], axis=1)
+        self._rulers = Rulers(lines, aspect)
         self._labels = labels
         self._aspect = aspect
         self._at_ms = -math.inf
@@ -76,8 +72,8 @@ class LineCounter:
         """
         found = self.close() if at_ms < self._at_ms else self._expire(at_ms)
         self._at_ms = at_ms
-        places = np.flatnonzero(tracks.seen & (tracks.ids >= 0))
-        if places.size and len(self._length):
+        places = (tracks.seen & (tracks.ids >= 0)).nonzero()[0]
+        if places.size and len(self._rulers):
             found += self._follow(tracks, places, at_ms)
         return sorted(found, key=lambda crossing: crossing.at_ms)
 
@@ -89,36 +85,29 @@ class LineCounter:
         """Return paths that begin with ``boxes``, on the side where they clearly are."""
         heavy = HEAVY[labels]
         points, sizes = self._points(boxes, heavy)
-        paths = paths_of(ids, heavy, labels, (points, sizes, at_ms), len(self._length))
-        paths.offset, paths.along = self._measure(points)
-        clear = np.abs(paths.offset) > BIRTH_BANDS * _band(sizes)
+        paths = paths_of(ids, heavy, labels, (points, sizes, at_ms), len(self._rulers))
+        paths.offset = self._rulers.offsets(points)
+        clear = np.abs(paths.offset) > BIRTH_BANDS * _band(sizes)[:, None]
         paths.side = np.where(clear, np.sign(paths.offset), 0).astype(np.int8)
         return paths
 
     def _points(self, boxes: Floats, heavy: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Return where each box stands, ``(n, 2)``, and its size, ``(n,)``, in frame heights."""
         wide, tall = (boxes[:, 2] - boxes[:, 0]) * self._aspect, boxes[:, 3] - boxes[:, 1]
-        across = (boxes[:, 0] + boxes[:, 2]) / 2 * self._aspect
-        down = np.where(heavy, (boxes[:, 1] + boxes[:, 3]) / 2, boxes[:, 3])
-        return np.stack([across, down], axis=1), np.sqrt(np.maximum(wide * tall, 1e-8))
-
-    def _measure(self, points: Floats) -> tuple[Floats, Floats]:
-        """Return the signed distance to each line and the distance along it, both ``(n, lines)``."""
-        offset, along = points @ self._right.T, points @ self._along.T
-        offset -= (self._start * self._right).sum(axis=1)
-        along -= (self._start * self._along).sum(axis=1)
-        return offset, along
+        points = np.empty((len(boxes), 2))
+        points[:, 0] = (boxes[:, 0] + boxes[:, 2]) / 2 * self._aspect
+        points[:, 1] = np.where(heavy, (boxes[:, 1] + boxes[:, 3]) / 2, boxes[:, 3])
+        return points, np.sqrt(np.maximum(wide * tall, 1e-8))
 
     def _follow(self, tracks: Tracks, places: Places, at_ms: int) -> list[Crossing]:
         """Bring every path up to this frame."""
-        place_of = {int(one): row for row, one in enumerate(self._paths.ids.tolist())}
-        rows = np.array([place_of.get(int(one), -1) for one in tracks.ids[places].tolist()], np.intp)
+        rows = self._paths.rows_of(tracks.ids[places])
         found: list[Crossing] = []
         if (rows < 0).any():
             rows, found = self._welcome(tracks, places, rows, at_ms)
             places, rows = places[rows >= 0], rows[rows >= 0]
         paths = self._paths
-        points, sizes = self._points(tracks.boxes[places].astype(np.float64), paths.heavy[rows])
+        points, sizes = self._points(tracks.boxes.take(places, axis=0).astype(np.float64), paths.heavy[rows])
         times = np.full(len(rows), float(at_ms))
         rows = self._unswap(rows, points, times)
         paths.labels[rows] = tracks.labels[places]
@@ -126,13 +115,15 @@ class LineCounter:
 
     def _welcome(self, tracks: Tracks, places: Places, rows: Places, at_ms: int) -> tuple[Places, list[Crossing]]:
         """Give every unknown track a path: that of a lost one whose place it took, or one of its own."""
-        unknown = np.flatnonzero(rows < 0)[: PATHS_MAX - len(self._paths)]
+        unknown = (rows < 0).nonzero()[0][: PATHS_MAX - len(self._paths)]
         them = places[unknown]
         fresh = (at_ms - tracks.born_ms[them] <= BORN_MS) & (tracks.born_ms[them] <= at_ms)
         boxes = np.where(fresh[:, None], tracks.born_boxes[them], tracks.boxes[them]).astype(np.float64)
         born_ms = np.where(fresh, tracks.born_ms[them], at_ms).astype(np.float64)
         new = self._begin(tracks.ids[them], boxes, tracks.labels[them], born_ms)
-        lost = np.setdiff1d(np.arange(len(self._paths)), rows)
+        is_lost = np.ones(len(self._paths), np.bool_)
+        is_lost[rows[rows >= 0]] = False
+        lost = is_lost.nonzero()[0]
         old, heirs = self._paths.heirs(lost, new)
         self._paths.ids[old] = new.ids[heirs]
         found = self._advance(old, new.points[heirs], new.sizes[heirs], new.seen_ms[heirs], tracks.moved[them[heirs]])
@@ -157,33 +148,46 @@ class LineCounter:
         self, rows: Places, points: Floats, sizes: Floats, at_ms: Floats, moved: npt.NDArray[np.bool_]
     ) -> list[Crossing]:
         """Move the paths ``rows`` on to ``points`` and return the crossings that became sure."""
-        paths, band = self._paths, _band(sizes)
-        offset, along = self._measure(points)
-        self._note_passing(rows, offset, along, at_ms)
-        side = paths.side[rows]
-        out = np.where(np.abs(offset) > band, np.sign(offset), 0).astype(np.int8)
-        run = np.where((out != 0) & (out == paths.run_side[rows]), paths.run[rows] + 1, out != 0)
-        sure = (out != 0) & (run >= SURE_RUN) & ((side == 0) | moved[:, None])
-        paths.run_side[rows], paths.run[rows] = out, run
-        paths.offset[rows], paths.along[rows] = offset, along
-        found = self._note_turns(rows, band, at_ms)
+        paths, offset, band = self._paths, self._rulers.offsets(points), _band(sizes)
+        # Whoever is on their own side, far from the line, and was so before, needs no more thought: nearly everybody.
+        near = offset * paths.side.take(rows, axis=0) <= TURN_BANDS * band[:, None]
+        near |= ~np.isnan(paths.entered_ms.take(rows, axis=0))
+        place, line = near.nonzero()
+        them = Near(rows[place], line, offset[place, line], band[place], points[place], at_ms[place])
+        self._note_passing(them)
+        paths.offset[rows] = offset
+        found = self._note_turns(them)
         paths.see(rows, points, sizes, at_ms)
-        changed = sure & (out != side)
-        paths.side[rows] = np.where(changed, out, side)
-        for place, line in np.argwhere(changed & (side != 0)).tolist():
-            found += self._crossing(int(rows[place]), line, float(band[place, 0]))
+        return found + self._change_sides(them, moved[place])
+
+    def _change_sides(self, near: Near, moved: npt.NDArray[np.bool_]) -> list[Crossing]:
+        """Believe the side that was seen often enough, of who has moved, and return the crossings that this makes."""
+        paths, cell = self._paths, (near.rows, near.lines)
+        side, run = paths.side[cell], paths.run[cell]
+        out = np.where(np.abs(near.offset) > near.band, np.sign(near.offset), 0).astype(np.int8)
+        paths.run[cell] = run = np.where(out == np.sign(run), run + out, out)
+        changed = (np.abs(run) >= SURE_RUN) & (out != side) & ((side == 0) | moved)
+        found: list[Crossing] = []
+        for one in changed.nonzero()[0].tolist():
+            row, line = int(near.rows[one]), int(near.lines[one])
+            paths.side[row, line] = out[one]
+            if side[one]:
+                found += self._crossing(row, line, float(near.band[one]))
         return found
 
-    def _note_passing(self, rows: Places, offset: Floats, along: Floats, at_ms: Floats) -> None:
+    def _note_passing(self, near: Near) -> None:
         """Remember when and where each path last passed over each line."""
         paths = self._paths
-        was, was_along, was_ms = paths.offset[rows], paths.along[rows], paths.seen_ms[rows][:, None]
-        over = (was >= 0) != (offset >= 0)
+        was = paths.offset[near.rows, near.lines]
+        over = (was >= 0) != (near.offset >= 0)
         if not over.any():
             return
-        share = was / np.where(over, was - offset, 1.0)
-        paths.zero_ms[rows] = np.where(over, was_ms + share * (at_ms[:, None] - was_ms), paths.zero_ms[rows])
-        paths.zero_along[rows] = np.where(over, was_along + share * (along - was_along), paths.zero_along[rows])
+        was, near = was[over], near.chosen(over)
+        share, was_ms = was / (was - near.offset), paths.seen_ms[near.rows]
+        was_along = self._rulers.alongs(paths.points[near.rows], near.lines)
+        along = self._rulers.alongs(near.points, near.lines)
+        paths.zero_ms[near.rows, near.lines] = was_ms + share * (near.at_ms - was_ms)
+        paths.zero_along[near.rows, near.lines] = was_along + share * (along - was_along)
 
     def _crossing(self, row: int, line: int, band: float) -> list[Crossing]:
         """Return the crossing of a path that has just changed sides, if it went over the segment."""
@@ -191,35 +195,32 @@ class LineCounter:
         paths.entered_ms[row, line] = np.nan
         along, slack = float(paths.zero_along[row, line]), END_BANDS * band
         label = Label(int(paths.labels[row]))
-        if label not in self._labels or not -slack <= along <= float(self._length[line]) + slack:
+        if label not in self._labels or not -slack <= along <= float(self._rulers.lengths[line]) + slack:
             return []
         at_ms, direction = round(float(paths.zero_ms[row, line])), _direction(int(paths.side[row, line]))
         return [Crossing(line, label, direction, at_ms, int(paths.ids[row]))]
 
-    def _note_turns(self, rows: Places, band: Floats, at_ms: Floats) -> list[Crossing]:
+    def _note_turns(self, near: Near) -> list[Crossing]:
         """Follow who is near a line; tell when two who turned back there must have gone through each other."""
-        paths = self._paths
-        side = paths.side[rows]
-        depth, entered = paths.offset[rows] * side, paths.entered_ms[rows]
-        inside = ~np.isnan(entered)
-        near = TURN_BANDS * band
-        enters = ~inside & (side != 0) & (depth <= near)
-        if not (inside | enters).any():
-            return []
-        speed = -(paths.speeds(rows) @ self._right.T) * side
-        deeper = enters | (inside & (depth < paths.deepest[rows]))
-        place, line = np.nonzero(enters)
-        paths.entered_ms[rows[place], line] = at_ms[place]
-        paths.entry_speed[rows[place], line] = speed[place, line]
-        place, line = np.nonzero(deeper)
-        paths.deepest[rows[place], line] = depth[place, line]
-        paths.deepest_ms[rows[place], line] = at_ms[place]
-        paths.deepest_along[rows[place], line] = paths.along[rows[place], line]
+        paths, rows, lines = self._paths, near.rows, near.lines
+        side = paths.side[rows, lines]
+        depth, inside = near.offset * side, ~np.isnan(paths.entered_ms[rows, lines])
+        leaves = depth > TURN_BANDS * near.band
+        enters = (~inside & (side != 0) & ~leaves).nonzero()[0]
+        if enters.size:
+            cell = rows[enters], lines[enters]
+            paths.entered_ms[cell], paths.deepest[cell] = near.at_ms[enters], np.inf
+            rightward = self._rulers.rightward(paths.speeds(cell[0]))[np.arange(enters.size), cell[1]]
+            paths.entry_speed[cell] = -rightward * side[enters]
+        deeper = ((side != 0) & (depth < paths.deepest[rows, lines])).nonzero()[0]
+        cell = rows[deeper], lines[deeper]
+        paths.deepest[cell], paths.deepest_ms[cell] = depth[deeper], near.at_ms[deeper]
+        paths.deepest_along[cell] = self._rulers.alongs(near.points[deeper], cell[1])
         found: list[Crossing] = []
-        for place_home, line_home in np.argwhere(inside & (depth > near)).tolist():
-            row = int(rows[place_home])
-            turn = self._turn(row, line_home, float(band[place_home, 0]), float(at_ms[place_home]))
-            paths.entered_ms[row, line_home] = np.nan
+        for one in (inside & leaves).nonzero()[0].tolist():
+            row, line = int(rows[one]), int(lines[one])
+            turn = self._turn(row, line, float(near.band[one]), float(near.at_ms[one]))
+            paths.entered_ms[row, line] = np.nan
             found += self._pair(turn)
         return found
 
@@ -251,7 +252,7 @@ class LineCounter:
             if went_through(turn, other):
                 self._turns.remove(other)
                 slack = END_BANDS * turn.band
-                if not -slack <= turn.along <= float(self._length[turn.line]) + slack:
+                if not -slack <= turn.along <= float(self._rulers.lengths[turn.line]) + slack:
                     return []
                 return [
                     Crossing(one.line, one.label, _direction(-one.side), round((turn.at_ms + other.at_ms) / 2))
@@ -267,9 +268,9 @@ class LineCounter:
         ended = at_ms - paths.seen_ms > LINGER_MS
         if not ended.any():
             return []
-        rows = np.flatnonzero(ended)
-        band, side, speeds = _band(paths.sizes[rows]), paths.side[rows], paths.speeds(rows)
-        depth, nearing = self._measure(paths.fitted(rows))[0] * side, -(speeds @ self._right.T) * side
+        rows = ended.nonzero()[0]
+        band, side, speeds = _band(paths.sizes[rows])[:, None], paths.side[rows], paths.speeds(rows)
+        depth, nearing = self._rulers.offsets(paths.fitted(rows)) * side, -self._rulers.rightward(speeds) * side
         carried = (side != 0) & (depth <= band) & (nearing > 0) & (depth - nearing * CARRY_S < -band)
         found: list[Crossing] = []
         for place, line in np.argwhere(carried).tolist():
@@ -277,7 +278,8 @@ class LineCounter:
             if paths.offset[row, line] * side[place, line] > 0:
                 more_s = max(depth[place, line], 0.0) / nearing[place, line]
                 paths.zero_ms[row, line] = paths.seen_ms[row] + more_s * 1000
-                paths.zero_along[row, line] = paths.along[row, line] + more_s * float(speeds[place] @ self._along[line])
+                carried_to = paths.points[row] + more_s * speeds[place]
+                paths.zero_along[row, line] = self._rulers.alongs(carried_to[None], np.array([line]))[0]
             paths.side[row, line] = -side[place, line]
             found += self._crossing(row, line, float(band[place, 0]))
         paths.keep(~ended)
@@ -285,8 +287,8 @@ class LineCounter:
 
 
 def _band(sizes: Floats) -> Floats:
-    """Return the half-width of the band of each object, shape ``(n, 1)``."""
-    return np.maximum(BAND_MIN, BAND_SIZES * sizes)[:, None]
+    """Return the half-width of the band of each object, shape ``(n,)``."""
+    return np.maximum(BAND_MIN, BAND_SIZES * sizes)
 
 
 def _direction(side: int) -> Direction:

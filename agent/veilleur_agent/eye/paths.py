@@ -44,9 +44,7 @@ class Paths(Rows):
         sums: ``(n, 7)``: weight, and weighted sums of t, t², x, y, xt, yt, with t in seconds from ``seen_ms``.
         side: int8: -1 left, +1 right, 0 not known yet.
         offset: Signed distance to the line, right positive.
-        along: Distance from the line's first point, along it.
-        run_side: int8: the side of the last points seen outside the band.
-        run: int64: how many of them in a row.
+        run: int64: how many points in a row were seen outside the band, as many times the side they were on.
         zero_ms: When the path last passed over the line, NaN when it never has.
         zero_along: Where.
         entered_ms: When it came into the band from its side, NaN while it is outside.
@@ -65,8 +63,6 @@ class Paths(Rows):
     sums: Floats
     side: npt.NDArray[np.int8]
     offset: Floats
-    along: Floats
-    run_side: npt.NDArray[np.int8]
     run: npt.NDArray[np.int64]
     zero_ms: Floats
     zero_along: Floats
@@ -79,15 +75,21 @@ class Paths(Rows):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows_of(self, ids: npt.NDArray[np.int64]) -> Places:
+        """Return the row of each of ``ids``, -1 where it has no path; intp, shape ``(k,)``."""
+        if not len(self):
+            return np.full(len(ids), -1)
+        order = self.ids.argsort()
+        rows = order[self.ids[order].searchsorted(ids) % len(order)]
+        return np.where(self.ids[rows] == ids, rows, -1)
+
     def speeds(self, rows: Places) -> Floats:
         """Return the velocity of ``rows``, per second, 0 until two sightings; shape ``(k, 2)``."""
-        s0, s1, s2 = self.sums[rows, 0], self.sums[rows, 1], self.sums[rows, 2]
-        spread = s0 * s2 - s1 * s1
-        known = spread > STANDSTILL
-        slope = (s0[:, None] * self.sums[rows, 5:7] - s1[:, None] * self.sums[rows, 3:5]) / np.where(
-            known, spread, 1.0
-        )[:, None]
-        speeds: Floats = np.where(known[:, None], slope, 0.0)
+        sums = self.sums.take(rows, axis=0)
+        weight, late, place, moving = sums[:, :1], sums[:, 1:2], sums[:, 3:5], sums[:, 5:7]
+        spread = weight * sums[:, 2:3] - late * late
+        slope = (weight * moving - late * place) / np.maximum(spread, STANDSTILL)
+        speeds: Floats = np.where(spread > STANDSTILL, slope, 0.0)
         return speeds
 
     def fitted(self, rows: Places) -> Floats:
@@ -98,20 +100,21 @@ class Paths(Rows):
 
     def expected(self, rows: Places, at_ms: Floats) -> Floats:
         """Return where ``rows`` should be at ``at_ms`` ``(k,)`` if they kept their way; shape ``(k, 2)``."""
-        expected: Floats = self.points[rows] + self.speeds(rows) * ((at_ms - self.seen_ms[rows]) / 1000)[:, None]
+        expected: Floats = (
+            self.points.take(rows, axis=0) + self.speeds(rows) * ((at_ms - self.seen_ms[rows]) / 1000)[:, None]
+        )
         return expected
 
     def see(self, rows: Places, points: Floats, sizes: Floats, at_ms: Floats) -> None:
         """Take in where ``rows`` are now: the fit fades, moves its origin to ``at_ms``, and gains the points."""
         step = (at_ms - self.seen_ms[rows]) / 1000
-        sums = self.sums[rows] * np.exp(-step / MEMORY_S)[:, None]
-        shifted = sums.copy()
-        shifted[:, 1] -= step * sums[:, 0]
-        shifted[:, 2] += step * (step * sums[:, 0] - 2 * sums[:, 1])
-        shifted[:, 5:7] -= step[:, None] * sums[:, 3:5]
-        shifted[:, 0] += 1.0
-        shifted[:, 3:5] += points
-        self.sums[rows] = shifted
+        sums = self.sums.take(rows, axis=0) * np.exp(-step / MEMORY_S)[:, None]
+        sums[:, 2] += step * (step * sums[:, 0] - 2 * sums[:, 1])
+        sums[:, 1] -= step * sums[:, 0]
+        sums[:, 5:7] -= step[:, None] * sums[:, 3:5]
+        sums[:, 0] += 1.0
+        sums[:, 3:5] += points
+        self.sums[rows] = sums
         self.points[rows], self.sizes[rows], self.seen_ms[rows] = points, sizes, at_ms
 
     def heirs(self, lost: Places, new: "Paths") -> tuple[Places, Places]:
@@ -136,8 +139,8 @@ class Paths(Rows):
     def swapped(self, rows: Places, points: Floats, at_ms: Floats) -> list[tuple[int, int]]:
         """Return pairs of places in ``rows`` that stand where the other's way led, and far from where theirs did."""
         expected = self.expected(rows, at_ms)
-        off = np.linalg.norm(points - expected, axis=1)
-        strayed = np.flatnonzero((off > SWAP_SIZES * self.sizes[rows]) & (self.sums[rows, 0] > 1.5))  # noqa: PLR2004  (two sightings or more)
+        off = np.hypot(*(points - expected).T)
+        strayed = ((off > SWAP_SIZES * self.sizes[rows]) & (self.sums[rows, 0] > 1.5)).nonzero()[0]  # noqa: PLR2004  (two sightings or more)
         pairs: list[tuple[int, int]] = []
         for place, one in enumerate(strayed.tolist()):
             for other in strayed[place + 1 :].tolist():
@@ -175,8 +178,6 @@ def paths_of(
         sums=sums,
         side=np.zeros((count, lines), np.int8),
         offset=unknown(),
-        along=unknown(),
-        run_side=np.zeros((count, lines), np.int8),
         run=np.zeros((count, lines), np.int64),
         zero_ms=unknown(),
         zero_along=unknown(),

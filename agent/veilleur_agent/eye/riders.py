@@ -15,8 +15,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_agent.eye.boxes import Boxes, areas_of, lies_within, overlaps, shared_areas
+from veilleur_agent.eye.boxes import Boxes, areas_of, overlaps, shared_areas
 from veilleur_contracts.messages import Label
+
+Places = npt.NDArray[np.intp]
 
 FAMILY: Final = np.array([0, 1, 2, 1, 2, 2], np.int8)
 """Of each ``Label``: 0 people, 1 two-wheelers, 2 motor vehicles; detectors confuse labels within one."""
@@ -68,9 +70,8 @@ class Candidates:
 
     def chosen(self, places: npt.NDArray[np.intp]) -> "Candidates":
         """Return those at ``places``, in that order."""
-        return Candidates(
-            self.boxes[places], self.scores[places], self.labels[places], self.weights[places], self.ridden[places]
-        )
+        boxes = self.boxes.take(places, axis=0)
+        return Candidates(boxes, self.scores[places], self.labels[places], self.weights[places], self.ridden[places])
 
 
 def candidates_of(
@@ -84,24 +85,27 @@ def candidates_of(
         labels: int8, shape ``(n,)``.
         parked: float64, shape ``(p, 4)``: where two-wheelers are known to stand without a rider.
     """
-    boxes, scores, weights = boxes.copy(), scores.copy(), scores.copy()
     ridden = np.zeros(len(scores), np.bool_)
+    pairs = _pairs_of(boxes, scores, labels, parked)
+    if not pairs:
+        return _once_each(Candidates(boxes, scores, labels, scores, ridden))
+    boxes, scores, weights = boxes.copy(), scores.copy(), scores.copy()
     kept = np.ones(len(scores), np.bool_)
-    for person, wheel in _pairs_of(boxes, scores, labels, parked):
+    for person, wheel in pairs:
         boxes[wheel, :2] = np.minimum(boxes[wheel, :2], boxes[person, :2])
         boxes[wheel, 2:] = np.maximum(boxes[wheel, 2:], boxes[person, 2:])
         weights[wheel] = scores[person] + MERGED_WEIGHT * scores[wheel]
         scores[wheel] = max(scores[wheel], scores[person])
         ridden[wheel], kept[person] = True, False
-    return _once_each(Candidates(boxes, scores, labels, weights, ridden).chosen(np.flatnonzero(kept)))
+    return _once_each(Candidates(boxes, scores, labels, weights, ridden).chosen(kept.nonzero()[0]))
 
 
 def _pairs_of(boxes: Boxes, scores: Boxes, labels: npt.NDArray[np.int8], parked: Boxes) -> list[tuple[int, int]]:
     """Return ``(person, wheel)`` of every rider, each once at most; the surest and closest first."""
-    people = np.flatnonzero(labels == int(Label.PERSON))
-    wheels = np.flatnonzero(FAMILY[labels] == 1)
+    wheels = (FAMILY[labels] == 1).nonzero()[0]
     if wheels.size and len(parked):
         wheels = wheels[overlaps(boxes[wheels], parked).max(axis=1) < PARKED]
+    people = (labels == int(Label.PERSON)).nonzero()[0]
     if not people.size or not wheels.size:
         return []
     fits = _fits(boxes[people], boxes[wheels]) * scores[people][:, None] * scores[wheels][None, :]
@@ -126,53 +130,110 @@ def _fits(people: Boxes, wheels: Boxes) -> Boxes:
     return fits
 
 
+@dataclass(frozen=True, slots=True)
+class _Sharing:
+    """Two and two of ``found`` that share area, each two both ways round: few do in most streets.
+
+    Attributes:
+        found: Everybody.
+        ones: intp, shape ``(p,)``: one of each two.
+        others: The other.
+        shared: float64, shape ``(p,)``: the area they share.
+        areas: float64, shape ``(n,)``: of everybody.
+    """
+
+    found: Candidates
+    ones: Places
+    others: Places
+    shared: Boxes
+    areas: Boxes
+
+    def chosen(self, pairs: npt.NDArray[np.bool_]) -> "_Sharing":
+        """Return those of ``pairs`` alone."""
+        return _Sharing(self.found, self.ones[pairs], self.others[pairs], self.shared[pairs], self.areas)
+
+
+def _sharing(found: Candidates) -> _Sharing:
+    """Return who shares more than ``APART`` of the lesser: less is of no consequence to anybody."""
+    shared, areas = shared_areas(found.boxes, found.boxes), areas_of(found.boxes)
+    parts = APART * areas
+    ones, others = (shared > np.minimum(parts[:, None], parts)).nonzero()
+    both = _Sharing(found, ones, others, shared[ones, others], areas)
+    return both.chosen(ones != others)
+
+
 def _once_each(found: Candidates) -> Candidates:
-    """Drop the lesser of two of a family that share nearly all their area, and what lies within a rider's box."""
-    if len(found) < 2:  # noqa: PLR2004  (a pair takes two)
+    """Drop the boxes of couples, the lesser of two of a family that share nearly all, and what is part of a rider."""
+    sharing = _sharing(found)
+    if not sharing.ones.size:
         return found
-    found = _without_couples(found)
-    order = np.lexsort((-found.scores, ~found.ridden))
-    boxes, family, ridden = found.boxes[order], FAMILY[found.labels[order]], found.ridden[order]
-    same = (overlaps(boxes, boxes) > TWICE) & (family[:, None] == family[None, :])
-    if ridden.any():
-        within = lies_within(boxes, boxes, WITHIN) & ridden[None, :] & (family[:, None] < FAMILY[Label.CAR])
-        same |= within | (within.T & ridden[:, None])
-    if same.sum() == len(order):
-        return found
-    kept = np.ones(len(order), np.bool_)
-    for place in range(1, len(order)):
-        kept[place] = not np.any(same[place, :place] & kept[:place])
-    return found.chosen(np.sort(order[kept]))
-
-
-def _without_couples(found: Candidates) -> Candidates:
-    """Drop the boxes around or between two people who were each found by themselves, and more surely."""
-    people = np.flatnonzero(found.labels == int(Label.PERSON))
-    if len(people) < 3:  # noqa: PLR2004  (two and the box that is nobody's)
-        return found
-    boxes, scores = found.boxes[people], found.scores[people]
-    surer = scores[:, None] > scores[None, :]
-    tall = boxes[:, 3] - boxes[:, 1]
-    inner = lies_within(boxes, boxes, WITHIN) & surer & (tall[:, None] > ABREAST * tall[None, :])
-    around = [
-        place
-        for place in np.flatnonzero(inner.sum(axis=0) > 1).tolist()
-        if overlaps(boxes[inner[:, place]], boxes[inner[:, place]]).min() < APART
-    ]
-    nobody = _between(boxes, surer)
-    nobody[around] = True
     kept = np.ones(len(found), np.bool_)
-    kept[people[nobody]] = False
-    return found.chosen(np.flatnonzero(kept))
+    kept[_couples(sharing)] = False
+    _drop_found_twice(sharing, kept)
+    return found if kept.all() else found.chosen(kept.nonzero()[0])
 
 
-def _between(boxes: Boxes, surer: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Tell which boxes two surer ones cover, each a good part: nobody stands there in one depth with them."""
-    areas, shared = areas_of(boxes), shared_areas(boxes, boxes) * surer
-    first, second = np.argsort(shared, axis=0)[-2:]
-    low = np.maximum(np.maximum(boxes[first, :2], boxes[second, :2]), boxes[:, :2])
-    high = np.minimum(np.minimum(boxes[first, 2:], boxes[second, 2:]), boxes[:, 2:])
+def _drop_found_twice(sharing: _Sharing, kept: npt.NDArray[np.bool_]) -> None:
+    """Take from ``kept`` whoever is one with somebody better who is kept: a rider before all, then the surer one."""
+    ones, others, shared, areas = sharing.ones, sharing.others, sharing.shared, sharing.areas
+    ridden, family = sharing.found.ridden, FAMILY[sharing.found.labels]
+    same = shared / (areas[ones] + areas[others] - shared) > TWICE
+    same &= family[ones] == family[others]
+    if ridden.any():
+        light = family < FAMILY[Label.CAR]
+        same |= (shared >= WITHIN * areas[ones]) & ridden[others] & light[ones]
+        same |= (shared >= WITHIN * areas[others]) & ridden[ones] & light[others]
+    if not same.any():
+        return
+    rank = np.empty(len(kept), np.intp)
+    rank[np.lexsort((-sharing.found.scores, ~ridden))] = np.arange(len(kept))
+    lesser = (same & (rank[ones] > rank[others])).nonzero()[0]
+    for pair in lesser[rank[ones[lesser]].argsort(kind="stable")].tolist():
+        if kept[others[pair]]:
+            kept[ones[pair]] = False
+
+
+def _couples(sharing: _Sharing) -> Places:
+    """Return who is a box around or between two people who were each found by themselves, and more surely."""
+    is_person, scores = sharing.found.labels == int(Label.PERSON), sharing.found.scores
+    people = is_person[sharing.ones] & is_person[sharing.others]
+    people &= scores[sharing.ones] > scores[sharing.others]
+    sharing = sharing.chosen(people)
+    if len(sharing.ones) < 2:  # noqa: PLR2004  (each of the two shares a part of it)
+        return sharing.ones[:0]
+    return np.concatenate([_around(sharing), _between(sharing)])
+
+
+def _around(sharing: _Sharing) -> Places:
+    """Return which boxes hold two surer people nearly as tall as themselves, who stand apart."""
+    boxes = sharing.found.boxes
+    tall = boxes[:, 3] - boxes[:, 1]
+    inner = sharing.shared >= WITHIN * sharing.areas[sharing.ones]
+    inner &= tall[sharing.ones] > ABREAST * tall[sharing.others]
+    sharing = sharing.chosen(inner)
+    around = []
+    for place in (np.bincount(sharing.others) > 1).nonzero()[0].tolist():
+        people = boxes[sharing.ones[sharing.others == place]]
+        if overlaps(people, people).min() < APART:
+            around.append(place)
+    return np.array(around, np.intp)
+
+
+def _between(sharing: _Sharing) -> Places:
+    """Return which boxes two surer ones cover, each a good part: nobody stands there in one depth with them."""
+    boxes, areas = sharing.found.boxes, sharing.areas
+    parts = sharing.chosen(sharing.shared > APART * areas[sharing.others])
+    count = np.bincount(parts.others, minlength=len(areas))
+    places = (count > 1).nonzero()[0]
+    if not places.size:
+        return places
+    # In order of the box and then of its share, its two largest parts are the last ones.
+    order = np.lexsort((parts.shared, parts.others))
+    last = count.cumsum()[places] - 1
+    first, second = order[last], order[last - 1]
+    one, other = boxes[parts.ones[first]], boxes[parts.ones[second]]
+    low = np.maximum(np.maximum(one[:, :2], other[:, :2]), boxes[places, :2])
+    high = np.minimum(np.minimum(one[:, 2:], other[:, 2:]), boxes[places, 2:])
     twice = np.prod(np.maximum(high - low, 0.0), axis=1)
-    one, other = shared[first, np.arange(len(boxes))], shared[second, np.arange(len(boxes))]
-    between: npt.NDArray[np.bool_] = (one + other - twice > COVERED * areas) & (np.minimum(one, other) > APART * areas)
-    return between
+    covered: npt.NDArray[np.bool_] = parts.shared[first] + parts.shared[second] - twice > COVERED * areas[places]
+    return places[covered.nonzero()[0]]

@@ -18,12 +18,13 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from veilleur_agent.eye.boxes import overlaps
-from veilleur_agent.eye.polygons import inside
+from veilleur_agent.eye.polygons import Polygons
 from veilleur_agent.eye.records import Tracks
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.messages import Label
 
 MOTOR: Final = (Label.CAR, Label.MOTORCYCLE, Label.BUS, Label.TRUCK)
+IS_MOTOR: Final = np.isin(np.arange(len(Label)), MOTOR)
 SAME_PLACE: Final = 0.6
 """Overlap with the box it stood in from which a vehicle has not moved: a step of a quarter of its length breaks it."""
 SETTLED_MS: Final = 5_000
@@ -113,7 +114,8 @@ class Stays:
     """
 
     def __init__(self, zones: Sequence[WatchedZone]) -> None:
-        self._zones = tuple(zones)
+        self._polygons = Polygons([zone.polygon for zone in zones])
+        self._indices = [zone.index for zone in zones]
         self._limits = {zone.index: zone.limit_ms for zone in zones}
         self._places: list[_Place] = []
         self._last_ms: int | None = None
@@ -166,12 +168,12 @@ class Stays:
         self, tracks: Tracks
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Return boxes, labels, zones and ever-moved of the vehicles seen in a watched zone."""
-        motor = tracks.seen & np.isin(tracks.labels, [int(label) for label in MOTOR])
+        motor = tracks.seen & IS_MOTOR[tracks.labels]
         boxes, labels = tracks.boxes[motor].astype(np.float64), tracks.labels[motor]
         feet = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] * 0.9 + boxes[:, 1] * 0.1], axis=1)
         zones = np.full(len(boxes), -1, np.int64)
-        for zone in reversed(self._zones):
-            zones[inside(zone.polygon, feet)] = zone.index
+        for index, here in zip(self._indices[::-1], self._polygons.holding(feet)[::-1], strict=True):
+            zones[here] = index
         held = zones >= 0
         return boxes[held], labels[held], zones[held], tracks.moved[motor][held]
 

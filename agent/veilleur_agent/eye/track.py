@@ -10,19 +10,18 @@ start one. The last stage is for low frame rates, where a small fast object's bo
 """
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_agent.eye.assign import assign
+from veilleur_agent.eye.assign import assign, assign_pairs
 from veilleur_agent.eye.boxes import Boxes, centred_of, corners_of, lies_within, overlaps, sizes_of
 from veilleur_agent.eye.kalman import Motion
 from veilleur_agent.eye.records import Detections, Tracks
 from veilleur_agent.eye.riders import FAMILY, TWICE, Candidates, candidates_of
-from veilleur_agent.eye.rows import Rows
+from veilleur_agent.eye.roster import ID_BITS, empty_roster, roster_of
 from veilleur_contracts.messages import Label
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +44,9 @@ PARKED_MS: Final = 1000
 PART: Final = 0.85
 """Share of a box inside that of somebody just seen past which it is their head, their coat or their wheel; whoever is
 really behind them is found where they show."""
-ID_BITS: Final = 63
+IS_HEAVY: Final = FAMILY[Label.CAR] == FAMILY
+_NOBODY: Final = np.empty(0, np.intp)
+_NO_BOXES: Final = np.empty((0, 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +78,6 @@ class TrackSettings:
     moved_sizes: float = 0.5
 
 
-@dataclass(slots=True)
-class _Roster(Rows):
-    """What is known of each object besides its motion; arrays of one length, bounded by ``tracks_max``."""
-
-    ids: npt.NDArray[np.int64]
-    votes: Floats
-    hits: npt.NDArray[np.int64]
-    sure_hits: npt.NDArray[np.int64]
-    ridden_hits: npt.NDArray[np.int64]
-    born_ms: npt.NDArray[np.int64]
-    seen_ms: npt.NDArray[np.int64]
-    born: Floats
-    origin: Floats
-    moved: Mask
-    told: Mask
-
-
 class Tracker:
     """Follows the road users of one camera; holds at most ``tracks_max`` objects, in memory only.
 
@@ -107,7 +91,7 @@ class Tracker:
         self._settings = settings or TrackSettings()
         self._at_ms = 0
         self._motion = Motion()
-        self._roster = _empty_roster()
+        self._roster = empty_roster()
 
     def update(self, detections: Detections, at_ms: int) -> Tracks:
         """Take in the detections of one frame.
@@ -121,103 +105,120 @@ class Tracker:
         """
         step_ms = at_ms - self._at_ms
         if not 0 <= step_ms <= self._settings.lost_ms:
-            self._motion, self._roster = Motion(), _empty_roster()
+            self._motion, self._roster = Motion(), empty_roster()
             step_ms = 0
         self._at_ms = at_ms
         self._motion.predict(step_ms / 1000, self._roster.seen_ms < at_ms - step_ms)
         found = self._candidates(detections)
-        free = np.ones(len(found), np.bool_)
-        for rows, columns in self._pairings(found, free):
-            self._continue(rows, columns, found)
+        rows, columns = self._pair(found)
+        self._continue(rows, found.chosen(columns))
         self._end()
+        free = np.ones(len(found), np.bool_)
+        free[columns] = False
         self._give_birth(found, free)
         return self._told()
 
     def _candidates(self, detections: Detections) -> Candidates:
-        boxes = detections.boxes.astype(np.float64) * self._stretch
-        scores = detections.scores.astype(np.float64)
-        whole = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
-        whole &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return candidates_of(boxes[whole], scores[whole], detections.labels[whole], self._parked())
+        boxes, scores, labels = (
+            detections.boxes * self._stretch,
+            detections.scores.astype(np.float64),
+            detections.labels,
+        )
+        sides = boxes[:, 2:] - boxes[:, :2]
+        whole = ((sides > 0) & np.isfinite(sides)).all(axis=1) & np.isfinite(scores)
+        if not whole.all():
+            boxes, scores, labels = boxes[whole], scores[whole], labels[whole]
+        return candidates_of(boxes, scores, labels, self._parked())
 
     def _parked(self) -> Boxes:
         """Return the boxes of two-wheelers that stand without a rider."""
         roster = self._roster
-        stands = ~roster.moved & (self._at_ms - roster.born_ms >= PARKED_MS) & (3 * roster.ridden_hits < roster.hits)
-        stands &= FAMILY[roster.votes.argmax(axis=1)] == 1
-        return corners_of(self._motion.position[stands])
+        wheels = (~roster.moved & (FAMILY[roster.labels] == 1)).nonzero()[0]
+        if not wheels.size:
+            return _NO_BOXES
+        stands = self._at_ms - roster.born_ms[wheels] >= PARKED_MS
+        stands &= 3 * roster.ridden_hits[wheels] < roster.hits[wheels]
+        return corners_of(self._motion.position[wheels[stands]])
 
-    def _pairings(self, found: Candidates, free: Mask) -> Iterator[tuple[Places, Places]]:
-        """Yield the rows and columns paired in each stage; marks in ``free`` the detections that remain."""
+    def _pair(self, found: Candidates) -> tuple[Places, Places]:
+        """Return the rows of the tracks that go on and the columns of ``found`` they go on with, in three stages."""
         settings, roster = self._settings, self._roster
-        alone = np.ones(len(roster.ids), np.bool_)
-        if not len(alone) or not len(found):
-            return
-        unseen_ms = self._at_ms - roster.seen_ms
-        likely = self._likelihoods(found, unseen_ms)
-        sure = found.scores >= settings.count_score
+        if not len(roster.ids) or not len(found):
+            return _NOBODY, _NOBODY
+        sure, alone = found.scores >= settings.count_score, np.ones(len(roster.ids), np.bool_)
         shared = overlaps(corners_of(self._motion.position), found.boxes)
-        recent = unseen_ms <= settings.recent_ms
-        apart = self._distances(found, unseen_ms)
-        stages = (
-            (np.where(shared >= settings.overlap_high, 1.0 - shared, np.inf), alone, sure),
-            (np.where(shared >= settings.overlap_low, 1.0 - shared, np.inf), recent, ~sure),
-            (apart, alone, sure),
-        )
-        for costs, tracks, wanted in stages:
-            rows, columns = np.flatnonzero(tracks & alone), np.flatnonzero(wanted & free)
-            place = np.ix_(rows, columns)
-            chosen, theirs = assign(costs[place] + likely[place], ALONE)
-            rows, columns = rows[chosen], columns[theirs]
-            alone[rows] = free[columns] = False
-            yield rows, columns
+        rows, columns = (shared >= min(settings.overlap_high, settings.overlap_low)).nonzero()
+        shared = shared[rows, columns]
+        costs = 1.0 - shared + self._unlike(found, rows, columns)
+        likely = sure[columns] & (shared >= settings.overlap_high)
+        first = assign_pairs(rows[likely], columns[likely], costs[likely], ALONE)
+        alone[first[0]] = False
+        likely = ~sure[columns] & (shared >= settings.overlap_low) & alone[rows]
+        likely &= self._at_ms - roster.seen_ms[rows] <= settings.recent_ms
+        second = assign_pairs(rows[likely], columns[likely], costs[likely], ALONE)
+        alone[second[0]] = sure[first[1]] = False
+        third = self._pair_by_distance(found, alone.nonzero()[0], sure.nonzero()[0])
+        paired_rows, paired_columns = zip(first, second, third, strict=True)
+        return np.concatenate(paired_rows), np.concatenate(paired_columns)
 
-    def _likelihoods(self, found: Candidates, unseen_ms: npt.NDArray[np.int64]) -> Floats:
-        """Return what is added to the cost of each pair: inf between a motor vehicle and anything else."""
-        labels = self._roster.votes.argmax(axis=1)
-        heavy, heavy_found = FAMILY[labels] == 2, FAMILY[found.labels] == 2  # noqa: PLR2004  (FAMILY says it)
-        costs = UNLIKE * (labels[:, None] != found.labels[None, :]) + UNLIKE * (unseen_ms / 1000)[:, None]
-        likely: Floats = np.where(heavy[:, None] == heavy_found[None, :], costs, np.inf)
-        return likely
+    def _pair_by_distance(self, found: Candidates, rows: Places, columns: Places) -> tuple[Places, Places]:
+        """Pair the tracks ``rows`` with the detections ``columns`` that lie near, whether or not they overlap."""
+        if not rows.size or not columns.size:
+            return _NOBODY, _NOBODY
+        costs = 0.8 * self._distances(found, rows, columns) + self._unlike(found, rows[:, None], columns)
+        chosen, theirs = assign(costs, ALONE)
+        return rows[chosen], columns[theirs]
 
-    def _distances(self, found: Candidates, unseen_ms: npt.NDArray[np.int64]) -> Floats:
+    def _unlike(self, found: Candidates, rows: Places, columns: Places) -> Floats:
+        """Return what is added to the cost of pairs: inf between a motor vehicle and anything else."""
+        labels, theirs = self._roster.labels[rows], found.labels[columns]
+        unseen_s = (self._at_ms - self._roster.seen_ms[rows]) / 1000
+        costs: Floats = UNLIKE * (labels != theirs) + UNLIKE * unseen_s
+        return np.where(IS_HEAVY[labels] == IS_HEAVY[theirs], costs, np.inf)
+
+    def _distances(self, found: Candidates, rows: Places, columns: Places) -> Floats:
         """Return the distance of each pair as a share of the gate, inf beyond it or when sizes differ too much."""
-        position = self._motion.position
-        size, size_found = sizes_of(position), sizes_of(centred_of(found.boxes))
-        most = np.where(unseen_ms > self._settings.recent_ms, FARTHEST_LOST, FARTHEST) * size
-        gate = np.clip(SIGMAS * self._motion.reach(), NEAREST * size, most)
-        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-        apart = np.linalg.norm(position[:, None, :2] - centres[None], axis=2) / gate[:, None]
-        ratio = size_found[None, :] / size[:, None]
-        distances: Floats = np.where((apart < 1.0) & (ratio > ALIKE[0]) & (ratio < ALIKE[1]), 0.8 * apart, np.inf)
-        return distances
+        position, boxes = self._motion.position[rows], centred_of(found.boxes[columns])
+        size, size_found = sizes_of(position), sizes_of(boxes)
+        lost = self._at_ms - self._roster.seen_ms[rows] > self._settings.recent_ms
+        gate = np.maximum(SIGMAS * self._motion.reach(rows), NEAREST * size)
+        gate = np.minimum(gate, np.where(lost, FARTHEST_LOST, FARTHEST) * size)
+        apart = np.linalg.norm(position[:, None, :2] - boxes[:, :2], axis=2) / gate[:, None]
+        ratio = size_found / size[:, None]
+        return np.where((apart < 1.0) & (ratio > ALIKE[0]) & (ratio < ALIKE[1]), apart, np.inf)
 
-    def _continue(self, rows: Places, columns: Places, found: Candidates) -> None:
-        """Let the tracks ``rows`` go on with the detections ``columns``."""
+    def _continue(self, rows: Places, seen: Candidates) -> None:
+        """Let the tracks ``rows`` go on with what is ``seen`` of each."""
         if not rows.size:
             return
         settings, roster = self._settings, self._roster
-        self._motion.correct(rows, centred_of(found.boxes[columns]))
-        roster.votes[rows, found.labels[columns]] += found.weights[columns]
+        self._motion.correct(rows, centred_of(seen.boxes))
+        roster.votes[rows, seen.labels] += seen.weights
+        roster.labels[rows] = roster.votes.take(rows, axis=0).argmax(axis=1)
         roster.hits[rows] += 1
-        roster.sure_hits[rows] += found.scores[columns] >= settings.count_score
-        roster.ridden_hits[rows] += found.ridden[columns]
+        roster.sure_hits[rows] += seen.scores >= settings.count_score
+        roster.ridden_hits[rows] += seen.ridden
         roster.seen_ms[rows] = self._at_ms
-        way = np.linalg.norm(self._motion.position[rows, :2] - roster.origin[rows], axis=1)
-        roster.moved[rows] |= way > settings.moved_sizes * sizes_of(self._motion.position[rows])
+        still = rows[~roster.moved[rows]]
+        if still.size:
+            position = self._motion.position[still]
+            way = np.linalg.norm(position[:, :2] - roster.origin[still], axis=1)
+            roster.moved[still] = way > settings.moved_sizes * sizes_of(position)
         roster.told[rows] |= (roster.hits[rows] >= settings.hits_to_confirm) & (roster.sure_hits[rows] > 1)
 
     def _end(self) -> None:
         """End the tracks unseen too long or gone from the picture, and renew ids that have lived long enough."""
-        settings, roster, centre = self._settings, self._roster, self._motion.position[:, :2]
+        settings, roster = self._settings, self._roster
         unseen_ms = self._at_ms - roster.seen_ms
-        inside = ((centre >= 0.0) & (centre <= self._stretch[:2])).all(axis=1)
-        kept = unseen_ms <= np.where(roster.told, settings.lost_ms, settings.tentative_ms)
-        kept &= inside | (unseen_ms == 0)
-        if not kept.all():
-            roster.keep(kept)
-            self._motion.keep(kept)
-        for row in np.flatnonzero(self._at_ms - roster.born_ms >= settings.life_ms).tolist():
+        if unseen_ms.any():
+            centre = self._motion.position[:, :2]
+            inside = ((centre >= 0.0) & (centre <= self._stretch[:2])).all(axis=1)
+            kept = unseen_ms <= np.where(roster.told, settings.lost_ms, settings.tentative_ms)
+            kept &= inside | (unseen_ms == 0)
+            if not kept.all():
+                roster.keep(kept)
+                self._motion.keep(kept)
+        for row in (self._at_ms - roster.born_ms >= settings.life_ms).nonzero()[0].tolist():
             roster.ids[row] = secrets.randbits(ID_BITS)
             roster.born_ms[row] = self._at_ms
             roster.born[row] = corners_of(self._motion.position[row : row + 1])[0]
@@ -227,7 +228,7 @@ class Tracker:
         """Start tracks from sure detections left over, and from any two-wheeler, so that parked ones are known."""
         settings, roster = self._settings, self._roster
         wanted = free & ((found.scores >= settings.count_score) | (FAMILY[found.labels] == 1))
-        places = np.flatnonzero(wanted)
+        places = wanted.nonzero()[0]
         room = settings.tracks_max - len(roster.ids)
         if not places.size or room <= 0:
             return
@@ -235,13 +236,13 @@ class Tracker:
         places = places[np.argsort(-found.scores[places], kind="stable")][:room]
         born = found.chosen(places)
         self._motion.append(centred_of(born.boxes), FASTEST[FAMILY[born.labels]])
-        self._roster.append(_roster_of(born, self._at_ms, settings.count_score))
+        self._roster.append(roster_of(born, self._at_ms, settings.count_score))
 
     def _is_known(self, found: Candidates) -> Mask:
         """Tell who is, or is a part of, somebody else of this very frame; a car before a bus is no part of it."""
         here = self._roster.seen_ms == self._at_ms
         theirs = corners_of(self._motion.position[here])
-        family, ours = FAMILY[self._roster.votes[here].argmax(axis=1)], FAMILY[found.labels]
+        family, ours = FAMILY[self._roster.labels[here]], FAMILY[found.labels]
         known = (overlaps(found.boxes, theirs) > TWICE) & (ours[:, None] == family[None, :])
         everybody, families = np.concatenate([theirs, found.boxes]), np.concatenate([family, ours])
         parts = lies_within(found.boxes, everybody, PART) & (ours[:, None] <= families) & (families < FAMILY[Label.CAR])
@@ -250,39 +251,13 @@ class Tracker:
         return whole
 
     def _told(self) -> Tracks:
-        roster, told = self._roster, self._roster.told
+        roster, told = self._roster, self._roster.told.nonzero()[0]
         return Tracks(
             ids=roster.ids[told],
-            boxes=(corners_of(self._motion.position[told]) / self._stretch).astype(np.float32),
-            labels=roster.votes[told].argmax(axis=1).astype(np.int8),
+            boxes=(corners_of(self._motion.position.take(told, axis=0)) / self._stretch).astype(np.float32),
+            labels=roster.labels[told],
             seen=roster.seen_ms[told] == self._at_ms,
             moved=roster.moved[told],
-            born_boxes=(roster.born[told] / self._stretch).astype(np.float32),
+            born_boxes=(roster.born.take(told, axis=0) / self._stretch).astype(np.float32),
             born_ms=roster.born_ms[told],
         )
-
-
-def _empty_roster() -> _Roster:
-    nobody = np.empty(0)
-    none = Candidates(np.empty((0, 4)), nobody, nobody.astype(np.int8), nobody, nobody.astype(np.bool_))
-    return _roster_of(none, 0, 1.0)
-
-
-def _roster_of(born: Candidates, at_ms: int, count_score: float) -> _Roster:
-    """Return the roster of objects seen for the first time."""
-    count = len(born)
-    votes = np.zeros((count, len(Label)))
-    votes[np.arange(count), born.labels] = born.weights
-    return _Roster(
-        ids=np.array([secrets.randbits(ID_BITS) for _ in range(count)], np.int64),
-        votes=votes,
-        hits=np.ones(count, np.int64),
-        sure_hits=(born.scores >= count_score).astype(np.int64),
-        ridden_hits=born.ridden.astype(np.int64),
-        born_ms=np.full(count, at_ms, np.int64),
-        seen_ms=np.full(count, at_ms, np.int64),
-        born=born.boxes,
-        origin=centred_of(born.boxes)[:, :2],
-        moved=np.zeros(count, np.bool_),
-        told=np.zeros(count, np.bool_),
-    )

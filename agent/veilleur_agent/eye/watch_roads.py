@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from veilleur_agent.eye.ground import Ground
 from veilleur_agent.eye.pipeline import Step
-from veilleur_agent.eye.polygons import inside
+from veilleur_agent.eye.polygons import Polygons
 from veilleur_agent.eye.records import RawFrame, Tracks
 from veilleur_agent.eye.release_street import road_record
 from veilleur_agent.eye.roads import UNSEEN_MS, RoadMeter, Standstill, level_after, queue_of
@@ -41,7 +41,7 @@ class RoadsWatch:
 
     def __init__(self, camera: Camera, ground: Ground | None, context: int, permissions: Permissions) -> None:
         self._roads = [(index, zone) for index, zone in enumerate(camera.zone) if zone.road]
-        self._polygons = [np.array(zone.polygon, np.float64) for _, zone in self._roads]
+        self._polygons = Polygons([np.array(zone.polygon, np.float64) for _, zone in self._roads])
         self._ground = ground
         self._context = context
         self._permissions = permissions
@@ -64,8 +64,7 @@ class RoadsWatch:
         ids, feet, stands = self._motor(step.tracks, frame)
         if last_ms is None or not 0 < frame.at_ms - last_ms <= UNSEEN_MS:
             return
-        for road, polygon in enumerate(self._polygons):
-            here = inside(polygon, feet)
+        for road, here in enumerate(self._polygons.holding(feet)):
             queue_m = queue_of(feet[here & stands], self._ground)
             meter = self._meters(frame.at_ms - 1)[road]
             meter.add(ids[here].tolist(), stands[here], queue_m, frame.at_ms - last_ms)

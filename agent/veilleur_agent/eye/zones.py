@@ -18,7 +18,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from veilleur_agent.eye.assign import assign
-from veilleur_agent.eye.polygons import inside
+from veilleur_agent.eye.polygons import Polygons
 from veilleur_agent.eye.records import Tracks
 from veilleur_agent.eye.rows import Rows
 from veilleur_contracts.errors import RejectedError
@@ -97,9 +97,11 @@ class ZoneWatch:
     """
 
     def __init__(self, zones: Sequence[Zone], labels: Sequence[Label], aspect: float) -> None:
-        self._polygons = [np.array(zone.polygon, np.float64) for zone in zones]
-        self._labels = tuple(labels)
-        self._aspect = aspect
+        self._polygons = Polygons([np.array(zone.polygon, np.float64) for zone in zones])
+        self._shape = (len(zones), len(labels))
+        self._column_of = np.full(len(Label), -1)
+        self._column_of[list(labels)] = np.arange(len(labels))
+        self._stretch = np.array([aspect, 1.0])
         self._present = _nobody()
         self._at_ms = 0
 
@@ -116,27 +118,23 @@ class ZoneWatch:
         ended = self.close() if at_ms < self._at_ms else []
         self._at_ms = at_ms
         ended += self._bridge(at_ms)
-        wanted = np.isin(tracks.labels, self._labels)
-        labels, boxes = tracks.labels[wanted], tracks.boxes[wanted].astype(np.float64)
-        feet, sizes = self._feet(boxes)
-        held = np.array([inside(polygon, feet) for polygon in self._polygons], np.bool_).reshape(
-            len(self._polygons), len(feet)
-        )
-        zones, rows = np.nonzero(held)
+        wanted = (self._column_of[tracks.labels] >= 0).nonzero()[0]
+        feet, sizes = self._feet(tracks.boxes.take(wanted, axis=0).astype(np.float64))
+        zones, places = self._polygons.holding(feet).nonzero()
+        them = wanted[places]
         here = _Present(
-            ids=tracks.ids[wanted][rows],
-            zones=zones.astype(np.int64),
-            labels=labels[rows],
-            from_ms=tracks.born_ms[wanted][rows],
-            until_ms=np.full(len(rows), at_ms),
-            absent_ms=np.full(len(rows), at_ms),
-            feet=feet[rows] * (self._aspect, 1.0),
-            sizes=sizes[rows],
+            ids=tracks.ids[them],
+            zones=zones,
+            labels=tracks.labels[them],
+            from_ms=tracks.born_ms[them],
+            until_ms=np.full(len(them), at_ms),
+            absent_ms=np.full(len(them), at_ms),
+            feet=feet.take(places, axis=0) * self._stretch,
+            sizes=sizes[places],
         )
-        is_there = self._go_on(here, tracks.moved[wanted][rows]) | MOTOR[here.labels]
-        counts = np.zeros((len(self._polygons), len(self._labels)), np.int64)
-        for place, label in enumerate(self._labels):
-            counts[:, place] = np.bincount(zones[is_there & (here.labels == int(label))], minlength=len(counts))
+        is_there = self._go_on(here, tracks.moved[them]) | MOTOR[here.labels]
+        cells = zones * self._shape[1] + self._column_of[here.labels]
+        counts = np.bincount(cells[is_there], minlength=self._shape[0] * self._shape[1]).reshape(self._shape)
         return counts, ended + self._end(self._present.absent_ms < at_ms - GRACE_MS)
 
     def close(self) -> list[Stay]:
@@ -146,7 +144,7 @@ class ZoneWatch:
     def checkpoint(self) -> bytes:
         """Return the presences of the moment as bytes: places and times, no id."""
         present = self._present
-        feet = present.feet / (self._aspect, 1.0)
+        feet = present.feet / self._stretch
         columns = (present.zones, present.labels, present.from_ms, present.until_ms, feet, present.sizes)
         return msgspec.msgpack.encode(list(zip(*(column.tolist() for column in columns), strict=True)))
 
@@ -160,7 +158,7 @@ class ZoneWatch:
             saved = msgspec.msgpack.decode(data, type=Annotated[list[_Saved], Meta(max_length=STAYS_MAX)])
         except (msgspec.DecodeError, RecursionError):
             raise ZonesRejectedError("the checkpoint of who is in the zones is damaged; their stays are lost") from None
-        saved = [one for one in saved if one.zone < len(self._polygons) and one.from_ms <= one.until_ms]
+        saved = [one for one in saved if one.zone < self._shape[0] and one.from_ms <= one.until_ms]
         self._present = _Present(
             ids=-1 - np.arange(len(saved), dtype=np.int64),
             zones=np.array([one.zone for one in saved], np.int64),
@@ -168,7 +166,7 @@ class ZoneWatch:
             from_ms=np.array([one.from_ms for one in saved], np.int64),
             until_ms=np.array([one.until_ms for one in saved], np.int64),
             absent_ms=np.full(len(saved), _BLIND_MS, np.int64),
-            feet=np.array([one.foot for one in saved], np.float64).reshape(-1, 2) * (self._aspect, 1.0),
+            feet=np.array([one.foot for one in saved], np.float64).reshape(-1, 2) * self._stretch,
             sizes=np.array([one.size for one in saved], np.float64),
         )
         self._at_ms = int(self._present.until_ms.max(initial=0))
@@ -183,9 +181,11 @@ class ZoneWatch:
         return ended
 
     def _feet(self, boxes: Floats) -> tuple[Floats, Floats]:
-        tall = boxes[:, 3] - boxes[:, 1]
-        feet = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - FOOT_LIFT * tall], axis=1)
-        return feet, np.sqrt(np.maximum((boxes[:, 2] - boxes[:, 0]) * self._aspect * tall, 1e-8))
+        """Return where each stands, fractions of the frame, and the size of each, frame heights."""
+        wide, tall = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+        feet = np.empty((len(boxes), 2))
+        feet[:, 0], feet[:, 1] = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - FOOT_LIFT * tall
+        return feet, np.sqrt(np.maximum(wide * self._stretch[0] * tall, 1e-8))
 
     def _go_on(self, here: _Present, moved: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Let every presence go on that is still there, under its own id or an heir's; begin those who came in.
@@ -198,26 +198,38 @@ class ZoneWatch:
             bool, of the length of ``here``: who is present.
         """
         present = self._present
-        row_of = {key: row for row, key in enumerate(zip(present.ids.tolist(), present.zones.tolist(), strict=True))}
+        keys = zip(present.ids.tolist(), present.zones.tolist(), strict=True)
+        row_of = dict(zip(keys, range(len(present.ids)), strict=True))
         keys = zip(here.ids.tolist(), here.zones.tolist(), strict=True)
         rows = np.array([row_of.get(key, -1) for key in keys], np.intp)
-        lost, new = np.setdiff1d(np.arange(len(present.ids)), rows), np.flatnonzero(rows < 0)
-        if lost.size and new.size:
-            apart = np.linalg.norm(present.feet[lost][:, None] - here.feet[new][None], axis=2)
-            apart /= NEAR_SIZES * present.sizes[lost][:, None]
-            fits = (apart < 1.0) & (present.zones[lost][:, None] == here.zones[new][None])
-            fits &= MOTOR[present.labels[lost]][:, None] == MOTOR[here.labels[new]][None]
-            fits &= here.from_ms[new][None] > present.until_ms[lost][:, None]
-            heirs, theirs = assign(np.where(fits, apart, np.inf), 1.0)
-            rows[new[theirs]] = lost[heirs]
+        self._bequeath(here, rows)
         known = rows >= 0
+        ongoing = known.nonzero()[0]
         for name in ("ids", "labels", "until_ms", "absent_ms", "feet", "sizes"):
-            getattr(present, name)[rows[known]] = getattr(here, name)[known]
-        begins = np.flatnonzero(~known & moved)[: STAYS_MAX - len(present.ids)]
-        known[begins] = True
-        present.append(here.chosen(begins))
-        present.from_ms[len(present.ids) - len(begins) :] = self._at_ms
+            getattr(present, name)[rows[ongoing]] = getattr(here, name)[ongoing]
+        begins = (~known & moved).nonzero()[0][: STAYS_MAX - len(present.ids)]
+        if begins.size:
+            known[begins] = True
+            present.append(here.chosen(begins))
+            present.from_ms[-len(begins) :] = self._at_ms
         return known
+
+    def _bequeath(self, here: _Present, rows: npt.NDArray[np.intp]) -> None:
+        """Give the presences nobody goes on with to those who were born where they were; fills in ``rows``."""
+        new = (rows < 0).nonzero()[0]
+        present = self._present
+        is_lost = np.ones(len(present.ids), np.bool_)
+        is_lost[rows[rows >= 0]] = False
+        lost = is_lost.nonzero()[0]
+        if not lost.size or not new.size:
+            return
+        apart = np.linalg.norm(present.feet[lost][:, None] - here.feet[new][None], axis=2)
+        apart /= NEAR_SIZES * present.sizes[lost][:, None]
+        fits = (apart < 1.0) & (present.zones[lost][:, None] == here.zones[new][None])
+        fits &= MOTOR[present.labels[lost]][:, None] == MOTOR[here.labels[new]][None]
+        fits &= here.from_ms[new][None] > present.until_ms[lost][:, None]
+        heirs, theirs = assign(np.where(fits, apart, np.inf), 1.0)
+        rows[new[theirs]] = lost[heirs]
 
     def _end(self, ended: npt.NDArray[np.bool_]) -> list[Stay]:
         present = self._present

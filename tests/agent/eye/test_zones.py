@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from count_builders import ASPECT, START_MS, tracks_of
-from veilleur_agent.eye.polygons import inside
+from veilleur_agent.eye.polygons import Polygons, inside
 from veilleur_agent.eye.presence import OPEN_MAX, PresenceRejectedError, PresenceWindows
 from veilleur_agent.eye.records import Tracks
 from veilleur_agent.eye.zones import BRIDGED_MS, GRACE_MS, STAYS_MAX, Stay, ZonesRejectedError, ZoneWatch
@@ -309,3 +309,12 @@ def test_a_damaged_checkpoint_is_refused(data) -> None:
 
 def test_grace_is_longer_than_a_lost_track_is_predicted() -> None:
     assert GRACE_MS > 2000
+
+
+def test_many_polygons_hold_what_each_of_them_holds() -> None:
+    rng = np.random.default_rng(5)
+    polygons, points = [rng.uniform(0, 1, (corners, 2)) for corners in (3, 4, 7, 12)], rng.uniform(0, 1, (200, 2))
+    held = Polygons(polygons).holding(points)
+    assert [one.tolist() for one in held] == [inside(polygon, points).tolist() for polygon in polygons]
+    assert held.any(axis=1).all()
+    assert Polygons([]).holding(points).shape == (0, 200)
