@@ -7,6 +7,7 @@ and its window, against 4], so the writer speaks to the drivers themselves; ever
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -120,8 +121,7 @@ class SqliteCursor(sqlite3.Cursor):
         """Run ``sql`` for all of ``rows``; see ``Cursor``."""
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             some = rows[start : start + ROWS_PER_STATEMENT]
-            one = f"({', '.join('?' * len(some[0]))})"
-            self.execute(sql.replace(ROWS, f"VALUES {', '.join([one] * len(some))}"), tuple(chain.from_iterable(some)))
+            self.execute(_with_values(sql, len(some), len(some[0])), tuple(chain.from_iterable(some)))
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -162,3 +162,9 @@ class SqliteConnection(sqlite3.Connection):
 
     def advance(self) -> None:
         """Do nothing: ``insert`` has done it all."""
+
+
+@lru_cache(maxsize=256)
+def _with_values(sql: str, rows: int, columns: int) -> str:
+    one = f"({', '.join('?' * columns)})"
+    return sql.replace(ROWS, f"VALUES {', '.join([one] * rows)}")
