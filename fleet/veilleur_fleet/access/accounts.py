@@ -122,14 +122,7 @@ class Accounts:
         Raises:
             AccessRejectedError: There is no such account, or it is ended already.
         """
-        now_ms = self._clock.now_ms()
-        with self._desk.begin() as connection:
-            query = sa.update(accounts).where(accounts.c.account == name, accounts.c.disabled_ms.is_(None))
-            if not connection.execute(query.values(disabled_ms=now_ms)).rowcount:
-                message = f"there is no account {name[:32]!r} that is open; `account list` shows them"
-                raise AccessRejectedError(message)
-            connection.execute(sa.delete(sessions).where(sessions.c.account == name))
-            note(connection, now_ms, by, "account.disabled", {"account": name})
+        self._change(by, name, "account.disabled", disabled_ms=self._clock.now_ms())
 
     def set_password(self, by: By, name: str, password: str) -> None:
         """Give an account another password, and end its sessions.
@@ -138,14 +131,7 @@ class Accounts:
             AccessRejectedError: There is no such account, or the password is easily guessed.
         """
         check_password(password, name)
-        kept, now_ms = digest_of(password, self._costs), self._clock.now_ms()
-        with self._desk.begin() as connection:
-            query = sa.update(accounts).where(accounts.c.account == name, accounts.c.disabled_ms.is_(None))
-            if not connection.execute(query.values(password=kept)).rowcount:
-                message = f"there is no account {name[:32]!r} that is open; `account list` shows them"
-                raise AccessRejectedError(message)
-            connection.execute(sa.delete(sessions).where(sessions.c.account == name))
-            note(connection, now_ms, by, "password.changed", {"account": name})
+        self._change(by, name, "password.changed", password=digest_of(password, self._costs))
 
     def accounts(self) -> list[Account]:
         """Return every account, by name."""
@@ -263,6 +249,20 @@ class Accounts:
         if now_ms - (row.used_ms or 0) >= SEEN_EVERY_MS:
             self._note_use(sa.update(tokens).where(tokens.c.token == row.token).values(used_ms=now_ms))
         return Caller(f"token:{row.token}", Capacity.parse(row.capacity), Way.TOKEN)
+
+    def _change(self, by: By, name: str, action: str, **values: str | int) -> None:
+        """Change an account that is open, end its sessions and note the ``action``.
+
+        Raises:
+            AccessRejectedError: There is no such account, or it is ended already.
+        """
+        with self._desk.begin() as connection:
+            query = sa.update(accounts).where(accounts.c.account == name, accounts.c.disabled_ms.is_(None))
+            if not connection.execute(query.values(**values)).rowcount:
+                message = f"there is no account {name[:32]!r} that is open; `account list` shows them"
+                raise AccessRejectedError(message)
+            connection.execute(sa.delete(sessions).where(sessions.c.account == name))
+            note(connection, self._clock.now_ms(), by, action, {"account": name})
 
     def _note_use(self, update: sa.Update) -> None:
         """Write that somebody was here; a database that takes nothing now must not keep them from looking."""

@@ -30,6 +30,7 @@ from veilleur_contracts.messages import (
 from veilleur_contracts.messages import EventKind as WireEvent
 from veilleur_contracts.policy import EventKind
 from veilleur_fleet.routing.rules import Purpose, Subject
+from veilleur_fleet.store.kinds import OfSensor
 
 PURPOSE_OF: Final[dict[type[AnyRecord], Purpose]] = {
     Context: Purpose.MOBILITY,
@@ -53,7 +54,10 @@ PURPOSE_OF: Final[dict[type[AnyRecord], Purpose]] = {
     NoiseLevel: Purpose.NOISE,
     LightLevel: Purpose.LIGHTING,
 }
-"""What a record is told for; one that is not here, and is no event, is routed to nobody."""
+"""What a record is told for; one that is not here, and is no event, is routed to nobody.
+
+Not one table with the names of ``store/kinds``: those are every record's and stand in topics for ever, and a purpose is
+a decision that may change."""
 
 EVENT_OF: Final = {
     WireEvent.STANDING_VEHICLE: EventKind.STOPPED_VEHICLE,
@@ -78,7 +82,7 @@ def subject_of(kind: MessageClass, controller: str, record: AnyRecord, context: 
         context: What it refers to; None: it is a whole box's.
     """
     insee, camera = (None, None) if context is None else (context.insee, context.camera)
-    if isinstance(record, WaterLevel | NoiseLevel | LightLevel):
+    if isinstance(record, OfSensor):
         insee = record.insee
     if isinstance(record, StreetEvent):
         event = EVENT_OF[WireEvent(record.kind)]

@@ -1,4 +1,6 @@
 -- A database of version 2, as the fleet of that version wrote it: two boxes, a hole, a record in quarantine, one that waits.
+-- It repeats the scripts of that time on purpose and is never made from them or changed with them: a fixture that followed
+-- the scripts would only show that they can migrate themselves, not what stands on somebody's disk.
 BEGIN TRANSACTION;
 CREATE TABLE boxes (
     box_no            INTEGER PRIMARY KEY,
