@@ -25,14 +25,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import tests_beside  # noqa: F401 - the walks are those of the tests: first of ours
 from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Table
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the walks are those of the tests
-
-from count_builders import (  # noqa: E402  (needs the path above)
+from count_builders import (
     ASPECT,
     Torture,
     Walk,
@@ -43,16 +41,17 @@ from count_builders import (  # noqa: E402  (needs the path above)
     torture,
     tracks_of,
 )
-from ground_builders import PinholeCamera  # noqa: E402  (the same)
-from veilleur_agent.eye.ground import Ground  # noqa: E402  (the same)
-from veilleur_agent.eye.lines import LineCounter  # noqa: E402  (the same)
-from veilleur_agent.eye.records import Detections, Tracks  # noqa: E402  (the same)
-from veilleur_agent.eye.speeds import Speedometer  # noqa: E402  (the same)
-from veilleur_agent.eye.track import Tracker  # noqa: E402  (the same)
-from veilleur_agent.eye.zones import Stay, ZoneWatch  # noqa: E402  (the same)
-from veilleur_contracts.messages import Label  # noqa: E402  (the same)
-from veilleur_contracts.site import Zone  # noqa: E402  (the same)
+from ground_builders import PinholeCamera
+from veilleur_agent.eye.ground import Ground
+from veilleur_agent.eye.lines import LineCounter
+from veilleur_agent.eye.records import Detections, Tracks
+from veilleur_agent.eye.speeds import Speedometer
+from veilleur_agent.eye.track import Tracker
+from veilleur_agent.eye.zones import Stay, ZoneWatch
+from veilleur_contracts.messages import Label
+from veilleur_contracts.site import Zone
 
+ROOT = Path(__file__).parents[1]
 PEERS = ("supervision==0.31.2", "trackers==2.6.1")
 PEER_HOME = ROOT / ".cache" / "peers"
 ANGLES = {"horizontal": 0.0, "vertical": math.pi / 2, "oblique": 0.6, "backward": math.pi}
@@ -85,12 +84,12 @@ class Peer:
         self.versions = json.loads(self._read())
 
     def _read(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101  (opened with a pipe below)
+        assert self._process.stdout is not None  # noqa: S101 - opened with a pipe below
         return self._process.stdout.readline()
 
     def ask(self, case: dict[str, object]) -> dict[str, object]:
         """Return the peer's counts and milliseconds per frame."""
-        assert self._process.stdin is not None  # noqa: S101  (opened with a pipe below)
+        assert self._process.stdin is not None  # noqa: S101 - opened with a pipe below
         self._process.stdin.write(json.dumps(case) + "\n")
         self._process.stdin.flush()
         answer: dict[str, object] = json.loads(self._read())
@@ -98,7 +97,7 @@ class Peer:
 
     def exact(self, case: dict[str, object], truth: tuple[int, int]) -> bool:
         """Tell whether the peer counts ``case`` exactly, with either of its settings."""
-        return list(truth) in list(self.ask(case)["counts"])  # type: ignore[call-overload]  # (JSON)
+        return list(truth) in list(self.ask(case)["counts"])
 
 
 @contextmanager
@@ -350,5 +349,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # noqa: TID251  (one core, before numpy's threads start)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # noqa: TID251 - one core, before numpy's threads start
     sys.exit(main())

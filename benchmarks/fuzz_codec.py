@@ -51,7 +51,7 @@ def fuzz(name: str, inputs: int, folder: str) -> None:
     import atheris  # noqa: PLC0415 - it hooks imports, so it stays out of the parent
 
     with atheris.instrument_imports(include=["veilleur_contracts", "veilleur_fleet.judge", "tomllib"]):
-        from decoders import decoders  # noqa: PLC0415 - instrumented
+        from decoders import decoders  # noqa: PLC0415 - instrumented as it is imported
         from veilleur_contracts.errors import RejectedError  # noqa: PLC0415 - the same class that the decoders raise
     decoder = next(one for one in decoders() if one.name == name)
     for number, seed in enumerate(decoder.seeds):

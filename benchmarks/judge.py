@@ -63,7 +63,7 @@ class Judge:
     def __init__(self, cache: Path, width: int, height: int, *, threads: int = 0) -> None:
         graph = _graph_of(_sources_in(cache), width, height)
         silence_telemetry()
-        import openvino  # noqa: PLC0415  # only once telemetry is blocked
+        import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "judge.pb")
@@ -103,7 +103,7 @@ def _sources_in(cache: Path) -> dict[str, bytes]:
     kept = store.read(WANTED)
     if kept is None:
         with tempfile.TemporaryDirectory() as scratch:
-            environment = dict(os.environ)  # noqa: TID251  # the registry's client is set up there
+            environment = dict(os.environ)  # noqa: TID251 - the registry's client is set up there
             kept = fetch(WANTED, Path(scratch), environment, lambda _: None)
         store.keep(WANTED, kept)
     return kept

@@ -199,7 +199,7 @@ class Crew:
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        assert self._process is not None  # noqa: S101 - as above
+        assert self._process is not None  # noqa: S101 - a bench: started before it is asked
         self._process.kill()
         self._process.wait()
         if self._process.stdout is not None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from veilleur_contracts.clock import SystemClock, datetime_of
 from veilleur_fleet.policy import policy_app
 
-PASSPHRASE = "four words nobody knows"  # noqa: S105  # of keys that live as long as a test
+PASSPHRASE = "four words nobody knows"  # noqa: S105 - of keys that live as long as a test
 EVERYBODY = ("controller", "operator", "dpo-ville")
 SIGNERS = ("root-a", "root-b", "root-c", "controller", "operator", "dpo-ville", "dpo-agglo")
 

@@ -3,7 +3,7 @@
 python -P confine_child.py '{"profile": "eye", "steps": ["trials"], …}'
 """
 
-# ruff: noqa: PLC0415  # libraries are imported after confinement: that they can be is what is tested
+# ruff: noqa: PLC0415 - libraries are imported after confinement: that they can be is what is tested
 
 import json
 import sys
@@ -128,7 +128,7 @@ def _errors_of(names: list[str], *, without_finder: bool = False) -> list[str]:
         try:
             __import__(name)
             errors.append("")
-        except Exception as error:  # noqa: BLE001  # whatever it is, is what the test asks
+        except Exception as error:  # noqa: BLE001 - whatever it is, is what the test asks
             errors.append(type(error).__name__)
     return errors
 

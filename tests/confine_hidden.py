@@ -12,7 +12,7 @@ def main() -> None:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     seccomp.install([absent(name) for name in sys.argv[1:border]])
     command = sys.argv[border + 1 :]
-    os.execv(command[0], command)  # noqa: S606  # the command comes from the test
+    os.execv(command[0], command)  # noqa: S606 - the command comes from the test
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main() -> None:
         "remove in its own folder": (folder / "own" / "newer").unlink,
         "link in its own folder": lambda: (folder / "own" / "link").symlink_to("/etc/passwd"),
         "pipe in its own folder": lambda: os.mkfifo(folder / "own" / "pipe"),
-        "run a program of its own folder": lambda: os.execv(program, [program]),  # noqa: S606  # ours
+        "run a program of its own folder": lambda: os.execv(program, [program]),  # noqa: S606 - a program of the test
         "move a file in from a read folder": lambda: (folder / "read" / "inside").rename(folder / "own" / "inside"),
         "tcp": lambda: connected(port),
         "abstract socket": lambda: reached(name),

@@ -58,7 +58,7 @@ def straight(*places: tuple[float, float], speed: float = WALK, start_s: float =
     corners = [(start_s, *places[0])]
     for place in places[1:]:
         corners.append((corners[-1][0] + max(math.dist(corners[-1][1:], place) / speed, 1e-3), *place))
-    return Walk(tuple(corners), **more)  # type: ignore[arg-type]
+    return Walk(tuple(corners), **more)
 
 
 @dataclass
@@ -100,7 +100,7 @@ class World:
     def line(self, name: str = "line") -> Line:
         half = self.length / 2
         ends = [self.place(-half, 0.0), self.place(half, 0.0)]
-        return Line(name, *((x / self.aspect, y) for x, y in ends))  # type: ignore[misc]
+        return Line(name, *((x / self.aspect, y) for x, y in ends))
 
     def box(self, walk: Walk, place: tuple[float, float]) -> tuple[float, float, float, float]:
         """Return the true box, fractions of the frame."""
@@ -154,7 +154,7 @@ class World:
         """Yield the walks as a detector would find them, in any order."""
         for second, at_ms in self.times(walks):
             seen = self._seen(walks, second)
-            self.rng.shuffle(seen)  # type: ignore[arg-type]
+            self.rng.shuffle(seen)
             boxes = self.blur(np.array([self.box(walk, place) for _, walk, place in seen], np.float64))
             yield at_ms, detections_of(boxes, [walk.label for _, walk, _ in seen], self.rng.uniform(*scores, len(seen)))
 

@@ -36,7 +36,7 @@ def sprite_package() -> ModelPackage:
     """The sprite detector, as the build makes it, held in memory."""
     card = sprite_card()
     graph = build_graph(card.input.width, card.input.height)
-    import openvino  # noqa: PLC0415  # build_graph has blocked telemetry by now
+    import openvino  # noqa: PLC0415 - build_graph has blocked telemetry by now
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
@@ -54,8 +54,8 @@ def white_faces_graph() -> "openvino.Model":
     """A network of faces to which a face is what is white: the inputs and outputs of the one that is shipped."""
     card = read_catalogue(catalogue_directory())["centerface"].card
     silence_telemetry()
-    import openvino as ov  # noqa: PLC0415  # only once telemetry is blocked
-    from openvino import opset13 as op  # noqa: PLC0415  # the same
+    import openvino as ov  # noqa: PLC0415 - only once telemetry is blocked
+    from openvino import opset13 as op  # noqa: PLC0415 - only once telemetry is blocked
 
     image = op.parameter(list(card.input.shape), ov.Type.f32, name="image")
     image.output(0).get_tensor().set_names({"image"})
@@ -76,7 +76,7 @@ def white_faces_package() -> ModelPackage:
     """The white detector under the card of the one that is shipped, held in memory."""
     card = read_catalogue(catalogue_directory())["centerface"].card
     graph = white_faces_graph()
-    import openvino  # noqa: PLC0415  # white_faces_graph has blocked telemetry by now
+    import openvino  # noqa: PLC0415 - white_faces_graph has blocked telemetry by now
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")

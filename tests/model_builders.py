@@ -55,7 +55,7 @@ def built_sprite(folder: Path) -> ModelCache:
 
 def shared_cache() -> Path:
     """The cache that ``make models`` fills."""
-    return Path(os.environ.get("VEILLEUR_MODEL_CACHE", ROOT / ".cache" / "models"))  # noqa: TID251  # as make sets it
+    return Path(os.environ.get("VEILLEUR_MODEL_CACHE", ROOT / ".cache" / "models"))  # noqa: TID251 - as make sets it
 
 
 def real_package(name: str) -> ModelPackage:

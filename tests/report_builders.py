@@ -47,20 +47,38 @@ def key_of(box: str, controller: str = "ville", key: Ed25519PrivateKey = KEY) ->
 
 
 def a_camera(**changes) -> CameraFacts:
-    permitted = Permitted("signed", ("S", "T"), 1200, 900, 5, False, 0, (), (), 1, True)  # noqa: FBT003
+    permitted = Permitted(
+        *("signed", ("S", "T"), 1200, 900, 5),
+        keep_images=False,
+        retention_days=0,
+        events=(),
+        aggregates=(),
+        masks=1,
+        masks_decided=True,
+    )
     camera = CameraFacts(
         *("gare-parvis", "30189", "rtsp", ("person", "car"), ("lines",), 1200),
         permitted,
-        Said("signed", "none", True),  # noqa: FBT003
+        Said("signed", "none", runs=True),
     )
     return msgspec.structs.replace(camera, **changes)
+
+
+def a_model() -> ModelFacts:
+    return ModelFacts(
+        *("nanodet-g-640x384", "road-users", ("person", "car")),
+        biometric_capable=False,
+        sha256="c" * 64,
+        declared_sha256="c" * 64,
+        in_use=True,
+    )
 
 
 def permitting(**changes) -> CameraFacts:
     """Return the camera with other permissions, which the eye keeps to."""
     camera = a_camera()
     permitted = msgspec.structs.replace(camera.permitted, **changes)
-    return msgspec.structs.replace(camera, permitted=permitted, said=Said(permitted.profile, "none", True))  # noqa: FBT003
+    return msgspec.structs.replace(camera, permitted=permitted, said=Said(permitted.profile, "none", runs=True))
 
 
 def confinement(process: Process, uid: int, **changes) -> ConfinementFacts:
@@ -92,7 +110,7 @@ def a_report(box: str = "gare-01", controller: str = "ville", **changes) -> Repo
             root_version=1,
         ),
         cameras=(a_camera(),),
-        models=(ModelFacts("nanodet-g-640x384", "road-users", ("person", "car"), False, "c" * 64, "c" * 64, True),),  # noqa: FBT003
+        models=(a_model(),),
         redaction=RedactionFacts("constant", 100, 60, 20, 10, "tests/agent/eye/test_attack.py"),
         retention=RetentionFacts(has_store=False, items=0, size_bytes=0, oldest_ms=None, frozen=0),
         egress=EgressFacts(
@@ -110,7 +128,9 @@ def a_report(box: str = "gare-01", controller: str = "ville", **changes) -> Repo
             0,
         ),
         confinement=(confinement(Process.EYE, 10001), confinement(Process.MOUTH, 10002)),
-        access=AccessFacts(0, False, (), 0, False, 0),  # noqa: FBT003
+        access=AccessFacts(
+            box_uid=0, allow_unconfined=False, open_files=(), exports=0, view_served=False, swaps_in_clear=0
+        ),
         audit=AuditFacts(
             7, "veilleur/ville/gare-01/audit\n7\nEPB82CTbrB+gdx5zrDP4bfjqaRlqAv/zKP6F1Yz+CJk=\n", is_short=False
         ),

@@ -32,7 +32,7 @@ _R = TypeVar("_R", bound=Record)
 def camera_of(scenario: Scenario, **keys: object) -> Camera:
     """The camera that films ``scenario``, with its lines and zones; ``keys`` are more of the site's."""
     keys = {"line": scenario.line, "zone": scenario.zone, "fps": 5.0, **keys}
-    return Camera(id="avenue", insee="30189", source="/street", **keys)  # type: ignore[arg-type]  # keys of a site
+    return Camera(id="avenue", insee="30189", source="/street", **keys)
 
 
 class StreetPost:
@@ -56,7 +56,15 @@ class StreetPost:
         self._detector = detector
         site = Site(site=Identity("box-1", "ville", window_s), camera=(self.camera,))
         hashes = Hashes("0" * 16, "1" * 16, "2" * 16)
-        settings = EyeSettings(site, permissions, True, sprite_package(), hashes, {}, Path("/nowhere"))  # noqa: FBT003  # a record's field
+        settings = EyeSettings(
+            site,
+            permissions,
+            trusts_clock=True,
+            package=sprite_package(),
+            hashes=hashes,
+            passwords={},
+            checkpoint=Path("/nowhere"),
+        )
         self.lookout = Lookout(self.camera, settings, self.clock, self._log)
         if saved is not None:
             self.lookout.restore(saved)

@@ -15,6 +15,7 @@ from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import What
 from veilleur_contracts.clock import SystemClock
 from veilleur_simulator.broker import Broker
+from waiting import until
 
 WITHIN_S = 60.0
 
@@ -46,9 +47,7 @@ class Watched:
         return put_offer(self.plan.offers, document if isinstance(document, bytes) else document.read_bytes())
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for lies in other processes
-                await asyncio.sleep(0.02)
+        await until(condition, WITHIN_S)
 
     async def until_dealt_with(self, sha256: str) -> None:
         await self.until(lambda: not (self.plan.offers / f"{sha256}.dsse").exists())

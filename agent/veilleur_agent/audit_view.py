@@ -47,4 +47,4 @@ def said_of(entry: Entry) -> tuple[str, str]:
 
 def _short(value: object) -> str:
     text = "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return text if len(text) < 64 else f"{text[:16]}…"  # noqa: PLR2004  # a SHA-256
+    return text if len(text) < 64 else f"{text[:16]}…"  # noqa: PLR2004 - a SHA-256

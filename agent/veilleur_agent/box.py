@@ -102,7 +102,7 @@ class Box:
     def __init__(self, plan: Plan, tell: Tell, clock: Clock, pace: Pace | None = None) -> None:
         self._plan = plan
         self._clock = clock
-        has_time = lambda: plan.settings.trust_clock or is_synced()  # noqa: E731  # asked in two places
+        has_time = lambda: plan.settings.trust_clock or is_synced()  # noqa: E731 - asked in two places
         self._clerk = Clerk(
             plan.audit,
             self._open_audit,
@@ -212,7 +212,7 @@ class Box:
         self._clerk.note(SiteTaken(self._plan.site_sha256))
         await self._clerk.begin()
 
-    def _hold_tight(self, is_tight: bool) -> None:  # noqa: FBT001  # its one meaning is in its name
+    def _hold_tight(self, is_tight: bool) -> None:  # noqa: FBT001 - its one meaning is in its name
         self.eye.say(HoldTight(is_tight))
 
     def _write_down(self, message: Witnessed) -> None:

@@ -100,7 +100,7 @@ def run_guarded(work: Callable[[], int], tell: Tell) -> int:
     """
     try:
         return work()
-    except Exception as error:  # noqa: BLE001  # the one place where a bug ends, instead of a traceback nobody may see
+    except Exception as error:  # noqa: BLE001 - the one place where a bug ends, instead of a traceback nobody may see
         root = root_of(error)
         if isinstance(root, ControlClosedError):
             return EXIT_BUG  # box is gone, so there is nobody to tell

@@ -75,7 +75,7 @@ SecretsOption = Annotated[
 ]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     if wanted:
         sys.stdout.write(f"veilleur-agent {version('veilleur')}\n")
         raise typer.Exit
@@ -159,9 +159,9 @@ def count(
 
     Left and right are as seen standing at a line's first point and looking at its second.
     """
-    from veilleur_agent.eye.count import count_source, lines_of  # noqa: PLC0415  # pixels only where they are needed
-    from veilleur_models.catalogue import FACE_DETECTOR  # noqa: PLC0415  # the same
-    from veilleur_models.package import load  # noqa: PLC0415  # the same
+    from veilleur_agent.eye.count import count_source, lines_of  # noqa: PLC0415 - pixels only where they are needed
+    from veilleur_models.catalogue import FACE_DETECTOR  # noqa: PLC0415 - pixels only where they are needed
+    from veilleur_models.package import load  # noqa: PLC0415 - pixels only where they are needed
 
     settings = settings_of(models=models, model=model)
     lines = lines_of(line)
@@ -207,7 +207,7 @@ def enrol(
 
     The key is made here and never leaves. The running agent renews the certificate by itself.
     """
-    from veilleur_agent.mouth.enrol import Invitation, enrol_now  # noqa: PLC0415  # for this command alone
+    from veilleur_agent.mouth.enrol import Invitation, enrol_now  # noqa: PLC0415 - for this command alone
 
     settings = settings_of(state=state)
     said = token or str(typer.prompt("Token", hide_input=True))
@@ -321,8 +321,8 @@ def _ground_of(camera: Camera) -> str:
     """
     if camera.ground is None:
         return "-"
-    from veilleur_agent.eye.ground import GroundRejectedError  # noqa: PLC0415  # arrays only where they are needed
-    from veilleur_agent.eye.watching import ground_of  # noqa: PLC0415  # the same
+    from veilleur_agent.eye.ground import GroundRejectedError  # noqa: PLC0415 - arrays only where they are needed
+    from veilleur_agent.eye.watching import ground_of  # noqa: PLC0415 - arrays only where they are needed
 
     try:
         ground = ground_of(camera)

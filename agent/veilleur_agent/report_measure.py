@@ -77,7 +77,15 @@ def _model(folder: Path, *, is_used: bool) -> ModelFacts:
     sha256 = _sha256_of(folder / WEIGHTS_FILE)
     card = _card(folder / CARD_FILE)
     if card is None:
-        return ModelFacts(folder.name, UNKNOWN, (), True, sha256, None, is_used)  # noqa: FBT003 - as the struct has it
+        return ModelFacts(
+            folder.name,
+            UNKNOWN,
+            (),
+            biometric_capable=True,  # nobody can say that it is not
+            sha256=sha256,
+            declared_sha256=None,
+            in_use=is_used,
+        )
     proof = None if card.built is None else card.built.files.get(WEIGHTS_FILE)
     labels = tuple(one.label for one in card.labels)[:LABELS_MAX]
     declared = None if proof is None else proof.sha256

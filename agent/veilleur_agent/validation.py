@@ -42,7 +42,7 @@ def validate(
 
     What is printed at the end goes into the site, under the camera; the fleet then shows counts with their interval.
     """
-    from veilleur_agent.eye.validate import (  # noqa: PLC0415  # pixels only where they are needed
+    from veilleur_agent.eye.validate import (  # noqa: PLC0415 - pixels only where they are needed
         camera_of,
         check_clip,
         crossings_in,
@@ -50,7 +50,7 @@ def validate(
         read_tally,
         scores_of,
     )
-    from veilleur_models.package import load  # noqa: PLC0415  # the same
+    from veilleur_models.package import load  # noqa: PLC0415 - pixels only where they are needed
 
     tally = read_tally(_truth_of(clip, truth))
     footage = clip if truth is not None else footage_of(tally, clip.parent)
@@ -95,7 +95,7 @@ def _document(footage: Path, tally: "Tally", scores: "dict[Label, Score]") -> di
 
 
 def _row(score: "Score") -> dict[str, Any]:
-    from veilleur_agent.eye.validate import interval_of  # noqa: PLC0415  # pixels only where they are needed
+    from veilleur_agent.eye.validate import interval_of  # noqa: PLC0415 - pixels only where they are needed
 
     return {
         "true": score.true,

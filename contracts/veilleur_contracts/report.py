@@ -68,7 +68,7 @@ class Why(StrEnum):
 class Outcome(StrEnum):
     """What a check came to."""
 
-    PASS = "pass"  # noqa: S105  # no password: a check is passed
+    PASS = "pass"  # noqa: S105 - no password: a check is passed
     FAIL = "fail"
     UNTESTED = "untested"
 

@@ -296,5 +296,5 @@ def _words(keys: Iterable[str], lang: Lang) -> str:
     return ", ".join(word(key, lang) for key in keys) or word("none", lang)
 
 
-def _yes(is_so: bool, lang: Lang) -> str:  # noqa: FBT001  # its one meaning is in its name
+def _yes(is_so: bool, lang: Lang) -> str:  # noqa: FBT001 - its one meaning is in its name
     return word("yes" if is_so else "no", lang)

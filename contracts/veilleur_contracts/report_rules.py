@@ -255,5 +255,5 @@ def _profiles(pairs: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{name}: {profile}" for name, profile in pairs)
 
 
-def _found(holds: bool, declared: str, measured: str) -> Finding:  # noqa: FBT001  # its one meaning is in its name
+def _found(holds: bool, declared: str, measured: str) -> Finding:  # noqa: FBT001 - its one meaning is in its name
     return Finding(Outcome.PASS if holds else Outcome.FAIL, declared, measured)

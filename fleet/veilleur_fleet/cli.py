@@ -148,7 +148,7 @@ def main() -> None:
 def _ready(url: str, door: str | None) -> None:
     print(f"veilleur-fleet ready: {url}", flush=True)  # noqa: T201 - the line a person or a program waits for
     if door is not None:
-        print(f"veilleur-fleet door: {door}", flush=True)  # noqa: T201 - the same
+        print(f"veilleur-fleet door: {door}", flush=True)  # noqa: T201 - the line a person or a program waits for
 
 
 def _fail(sentence: str) -> None:

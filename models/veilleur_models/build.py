@@ -208,7 +208,7 @@ def _graphs(card: Card, exact: "openvino.Model", cache: ModelCache, settings: Se
 
 def _write(entry: Entry, graphs: Graphs, directory: Path) -> None:
     silence_telemetry()
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     card = entry.card
     openvino.save_model(graphs.shipped, directory / GRAPH_FILE, compress_to_fp16=False)
@@ -259,7 +259,7 @@ def _built_text(graphs: Graphs, directory: Path, median_ms: float, version: str,
 
 def _check(directory: Path) -> None:
     """Open the finished package as a box would and let it answer its own golden sample."""
-    import openvino  # noqa: PLC0415  # telemetry was blocked before this package was written
+    import openvino  # noqa: PLC0415 - telemetry was blocked before this package was written
 
     package = load(directory)
     network = Network(openvino.Core().read_model(package.xml, package.weights), package.card, threads=1)

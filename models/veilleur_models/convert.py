@@ -48,7 +48,7 @@ def graph_of(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvi
 
 
 def _nanodet(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvino.Model":
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     model = next(content for path, content in sources.items() if path.endswith(".json"))
     weights = next(content for path, content in sources.items() if path.endswith(".bin"))
@@ -64,7 +64,7 @@ def _nanodet(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvi
 
 
 def _centerface(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvino.Model":
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     path = scratch / "centerface.onnx"
     path.write_bytes(next(iter(sources.values())))
@@ -75,7 +75,7 @@ def _centerface(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "ope
 
 def _renamed(network: "openvino.Model", card: Card, outputs: Sequence[str]) -> "openvino.Model":
     """Keep ``outputs`` alone, in that order, under the card's names."""
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     network.inputs[0].get_tensor().set_names({card.input.name})
     results = []

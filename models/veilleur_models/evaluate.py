@@ -70,7 +70,7 @@ def evaluate(package: ModelPackage, pictures: Sequence[AnnotatedPicture], advanc
     if card.purpose != "road-users" or card.built is None:
         raise ModelRejectedError(f"{card.name} finds {card.purpose}, and only road users can be judged against COCO")
     silence_telemetry()
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     network = Network(openvino.Core().read_model(package.xml, package.weights), card)
     decoder = decoder_of(card)

@@ -22,7 +22,7 @@ class Network:
 
     def __init__(self, graph: "openvino.Model", card: Card, threads: int = 0) -> None:
         silence_telemetry()
-        import openvino  # noqa: PLC0415  # only once telemetry is blocked
+        import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
         # float32 everywhere: a CPU with bfloat16 units would otherwise answer something else than the card says.
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}

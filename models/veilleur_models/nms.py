@@ -57,7 +57,7 @@ def kept_of(
     Returns:
         intp, shape ``(k,)``: positions of the kept boxes, strongest first; ties keep their order.
     """
-    if scores.size < 2:  # noqa: PLR2004  # nothing to compare
+    if scores.size < 2:  # noqa: PLR2004 - nothing to compare
         return np.arange(scores.size)
     # OpenCV's loop, 2.5 times as fast as arrays of pairs. It parts the groups by moving them away from each other,
     # which only works for coordinates that are not negative.

@@ -120,7 +120,7 @@ def _verified(directory: Path, name: str, built: Built) -> bytes:
 
 def _check_shapes(card: Card, xml: bytes, weights: bytes) -> None:
     silence_telemetry()
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked, and only by those who open a network
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked, and only by those who open a network
 
     try:
         graph = openvino.Core().read_model(xml, weights)

@@ -96,8 +96,8 @@ def quantised(graph: "openvino.Model", card: Card, pictures: Sequence[Picture]) 
     bias correction and plain minima and maxima, the last convolution before each output left in float32, 0.628.
     """
     silence_telemetry()
-    import nncf  # noqa: PLC0415  # only once telemetry is blocked
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noqa: PLC0415  # the same
+    import nncf  # noqa: PLC0415 - only once telemetry is blocked
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noqa: PLC0415 - only once telemetry is blocked
 
     blobs = [blob_of(picture, card)[0] for picture in pictures]
     nncf.set_log_level(40)  # logging.ERROR: its progress would fight with ours

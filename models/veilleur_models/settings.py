@@ -40,4 +40,4 @@ def how_to_build(*names: str) -> str:
 
 def read_settings() -> Settings:
     """Read this process's settings."""
-    return settings_of(dict(os.environ), Path.home())  # noqa: TID251  # this is the settings module
+    return settings_of(dict(os.environ), Path.home())  # noqa: TID251 - this is the settings module

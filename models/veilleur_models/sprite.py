@@ -56,8 +56,8 @@ def build_graph(width: int, height: int) -> "openvino.Model":
     ``(1, 1, height / 2, width / 2)``, 0 where there is no sprite, else the label number plus 1.
     """
     silence_telemetry()
-    import openvino as ov  # noqa: PLC0415  # only once telemetry is blocked
-    from openvino import opset13 as op  # noqa: PLC0415  # the same
+    import openvino as ov  # noqa: PLC0415 - only once telemetry is blocked
+    from openvino import opset13 as op  # noqa: PLC0415 - only once telemetry is blocked
 
     def number(value: float) -> object:
         return op.constant(np.float32(value))

@@ -141,7 +141,7 @@ def _shape(sizes: tuple[int, ...]) -> bytes:
     return b"".join(_message(2, _number(1, size)) for size in sizes)
 
 
-def _attribute(node: Node, value: dict[str, Any]) -> bytes:  # noqa: PLR0911  # one return per kind is the table
+def _attribute(node: Node, value: dict[str, Any]) -> bytes:  # noqa: PLR0911 - one return per kind is the table
     match value:
         case {"type": str(name)} if name in TYPE_NUMBERS:
             return _number(6, TYPE_NUMBERS[name])
@@ -167,7 +167,7 @@ def _attribute(node: Node, value: dict[str, Any]) -> bytes:  # noqa: PLR0911  # 
 def _varint(number: int) -> bytes:
     remaining = number & 0xFFFF_FFFF_FFFF_FFFF  # negative numbers travel as 64-bit two's complement
     encoded = bytearray()
-    while remaining > 0x7F:  # noqa: PLR2004  # seven bits a byte is the format
+    while remaining > 0x7F:  # noqa: PLR2004 - seven bits a byte is the format
         encoded.append(remaining & 0x7F | 0x80)
         remaining >>= 7
     encoded.append(remaining)

@@ -41,6 +41,7 @@ from veilleur_contracts.report_checks import judged
 from veilleur_contracts.report_words import TRIALS
 from veilleur_contracts.topics import Up
 from veilleur_simulator.broker import Broker, broker_in
+from waiting import until
 
 WITHIN_S = 60.0
 
@@ -211,9 +212,7 @@ class Watched:
         return [open_report(data) for data in self.ledger.papers[Up.PRIVACY]]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for lies in other processes
-                await asyncio.sleep(0.02)
+        await until(condition, WITHIN_S)
 
 
 @pytest.fixture

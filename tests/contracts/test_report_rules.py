@@ -73,7 +73,7 @@ def test_in_a_good_report_every_check_holds() -> None:
         ("P05", spoilt("identity", profile="bench")),
         ("P05", spoilt("law", why_strict="expired")),
         ("P06", spoilt("law", legal_references=())),
-        ("P07", with_cameras(a_camera(said=Said("bench", "none", True)))),  # noqa: FBT003
+        ("P07", with_cameras(a_camera(said=Said("bench", "none", runs=True)))),
         ("P08", with_cameras(permitting(masks_decided=False, masks=0))),
         ("P09", with_cameras(a_camera(window_s=900))),
         ("P09", with_cameras(a_camera(window_s=600, labels=("car",)))),
@@ -144,9 +144,9 @@ def test_what_nobody_measured_is_not_judged(report, numbers) -> None:
 @pytest.mark.parametrize(
     ("camera", "holds"),
     [
-        (a_camera(said=Said("strictest", "audit-unwritable", True)), True),  # noqa: FBT003
-        (a_camera(said=Said("stopped", "stopped", False)), True),  # noqa: FBT003
-        (msgspec.structs.replace(permitting(profile="stopped"), said=Said("strictest", "none", True)), False),  # noqa: FBT003
+        (a_camera(said=Said("strictest", "audit-unwritable", runs=True)), True),
+        (a_camera(said=Said("stopped", "stopped", runs=False)), True),
+        (msgspec.structs.replace(permitting(profile="stopped"), said=Said("strictest", "none", runs=True)), False),
     ],
 )
 def test_an_eye_that_is_stricter_than_the_documents_obeys_them(camera, holds) -> None:

@@ -69,7 +69,7 @@ def test_broker_and_fleet_share_the_folder_of_lists_and_nothing_is_left_open() -
 
 def unit_of(name: str) -> configparser.ConfigParser:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's names keep their capitals
+    unit.optionxform = str
     unit.read_string((CONFIG / "hardening" / name).read_text(encoding="utf-8"))
     return unit
 

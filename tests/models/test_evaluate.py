@@ -23,7 +23,7 @@ CATEGORIES = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 44, 
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    encoded, content = cv2.imencode(".png", picture)  # noqa: TID251  # a drawn picture, written by a test
+    encoded, content = cv2.imencode(".png", picture)  # noqa: TID251 - a drawn picture, written by a test
     assert encoded
     path.write_bytes(content.tobytes())
 
@@ -184,6 +184,6 @@ class TestRealModels:
 
 def network_of(package) -> Network:
     silence_telemetry()
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     return Network(openvino.Core().read_model(package.xml, package.weights), package.card)

@@ -22,7 +22,7 @@ def test_a_network_that_sees_something_else_disagrees() -> None:
     """The other graph is the same but for its answer, which is always nothing."""
     graph = build_graph(CARD.input.width, CARD.input.height)
     blind = build_graph(CARD.input.width, CARD.input.height)
-    import openvino.opset13 as op  # noqa: PLC0415  # telemetry was blocked by build_graph
+    import openvino.opset13 as op  # noqa: PLC0415 - telemetry was blocked by build_graph
 
     source = blind.get_result().input_value(0)
     nothing = op.multiply(source, op.constant(np.float32(0)))

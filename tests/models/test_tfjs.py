@@ -12,7 +12,7 @@ from veilleur_models.tfjs import Graph, Node, _varint, graph_of, graphdef_of
 
 silence_telemetry()
 
-import openvino  # noqa: E402  # only once telemetry is blocked
+import openvino  # noqa: E402 - only once telemetry is blocked
 
 
 def model(*nodes: dict, weights: list[dict]) -> bytes:

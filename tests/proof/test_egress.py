@@ -313,7 +313,7 @@ def test_a_box_cannot_write_beside_its_folder_in_this_run(tmp_path: Path, proofs
     keep, beside = tmp_path / "keep", tmp_path / "beside"
     (keep / "shm").mkdir(parents=True)
     with two_hosts() as (_, box):
-        for place, may in ((keep / "in", True), (beside, False), (Path("/var/tmp/veilleur-beside"), False)):  # noqa: S108
+        for place, may in ((keep / "in", True), (beside, False), (Path("/var/tmp/veilleur-beside"), False)):  # noqa: S108 - tried, and must fail
             done = subprocess.run(
                 box.with_one_folder(keep, "touch", str(place)), check=False, capture_output=True, timeout=WITHIN_S
             )

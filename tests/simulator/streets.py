@@ -10,4 +10,4 @@ def street(
 ) -> Scenario:
     """Build a street of 640 x 360 pixels; ``parts`` are the tables of a scenario."""
     frame = Frame("small", seconds, seed=seed, width=640, height=360, fps=fps, noise=noise, rain=rain)
-    return Scenario(frame, PLACE, **parts)  # type: ignore[arg-type]  # each test names tables of the right type
+    return Scenario(frame, PLACE, **parts)

@@ -84,7 +84,7 @@ def test_light_goes_evenly_from_one_moment_to_the_next() -> None:
     ],
 )
 def test_a_fault_spoils_the_picture_and_then_is_over(kind: str, least: float, most: float) -> None:
-    fault = Fault(kind, 2.0, 4.0)  # type: ignore[arg-type]
+    fault = Fault(kind, 2.0, 4.0)
     drawn = Street(street(standing=(PERSON,), noise=0.0, fault=(fault,)))
     assert least <= float(drawn.picture(3.0).std()) <= most
     sharp, spoilt = (cv2.Laplacian(drawn.picture(at_s), cv2.CV_64F).var() for at_s in (4.0, 3.0))

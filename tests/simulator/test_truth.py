@@ -97,7 +97,7 @@ def test_crossings_agree_with_a_fine_sampling_of_the_path(
     path: list[tuple[float, float]], a: tuple[float, float], b: tuple[float, float], label: str
 ) -> None:
     assume(math.dist(a, b) > 0.05)
-    scenario = street(seconds=400.0, user=(User(label, tuple(path), speed_mps=2.0),))  # type: ignore[arg-type]
+    scenario = street(seconds=400.0, user=(User(label, tuple(path), speed_mps=2.0),))
     (journey,) = journeys_of(scenario)
     found = crossings_of(scenario, [Line("any", a, b)])
 

@@ -32,7 +32,7 @@ PEEK: Final = 2
 """``PTRACE_PEEKDATA``: answers ESRCH for a process nobody traces, and touches nothing."""
 UNLIKELY_KEY: Final = 0x7665696C
 SESSION_KEYRING: Final = -3
-OPEN_TO_ALL: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108  # not used, only tried
+OPEN_TO_ALL: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - not used, only tried
 REFUSALS: Final = frozenset({errno.EPERM, errno.EACCES})
 
 

@@ -26,8 +26,8 @@ class OnlyNamed(MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002  # as importlib calls it
-        target: ModuleType | None = None,  # noqa: ARG002  # the same
+        path: Sequence[str] | None,  # noqa: ARG002 - as importlib calls it
+        target: ModuleType | None = None,  # noqa: ARG002 - as importlib calls it
     ) -> ModuleSpec | None:
         """Return None to let the next finder look.
 

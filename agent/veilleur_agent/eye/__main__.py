@@ -23,7 +23,7 @@ def main() -> int:
             raise ControlClosedError("box said something else first")
         if not child.confine(confinement_of(start), "eye", start.reach, control, tell):
             return child.EXIT_REFUSED
-        from veilleur_agent.eye.app import run  # noqa: PLC0415  # confined first, then loaded
+        from veilleur_agent.eye.app import run  # noqa: PLC0415 - confined first, then loaded
 
         return run(start, control, link, tell)
 

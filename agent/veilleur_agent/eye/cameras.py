@@ -67,7 +67,7 @@ class Doorway:
 def address_at(address: Address, ip: str) -> Address:
     """Return ``address`` with the host's name replaced by ``ip``, so that nothing has to be looked up."""
     parts = urlsplit(address.text)
-    host = f"[{ip}]" if ipaddress.ip_address(ip).version == 6 else ip  # noqa: PLR2004  # the version's own name
+    host = f"[{ip}]" if ipaddress.ip_address(ip).version == 6 else ip  # noqa: PLR2004 - the version's own name
     netloc = host if parts.port is None else f"{host}:{parts.port}"
     return replace(address, text=urlunsplit(parts._replace(netloc=netloc)))
 

@@ -163,7 +163,7 @@ class Capture:
         try:
             while self._watch_once():
                 pass
-        except BaseException as bug:  # noqa: BLE001  # carried to the thread that takes frames, which ends the process
+        except BaseException as bug:  # noqa: BLE001 - carried to the thread that takes frames, which ends the process
             with self._lock:
                 self._bug = bug
             self._fresh()

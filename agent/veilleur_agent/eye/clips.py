@@ -181,7 +181,7 @@ def still_of(frame: RedactedFrame) -> bytes:
     if type(frame) is not RedactedFrame:
         raise TypeError("only a RedactedFrame may be encoded")
     picture = cv2.cvtColor(frame.i420, cv2.COLOR_YUV2BGR_I420)
-    is_whole, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])  # noqa: TID251  # here
+    is_whole, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])  # noqa: TID251 - the one place that encodes a still
     if not is_whole:
         raise StillRejectedError("a picture of that shape cannot be encoded")
     return bytes(jpeg)

@@ -99,7 +99,7 @@ def line_of(text: str) -> Line:
     shown = f"--line {text[:TEXT_SHOWN_MAX]!r}"
     parts = text.split(":")
     ends = [part.split(",") for part in parts[1:]]
-    if len(parts) != 3 or any(len(end) != 2 for end in ends):  # noqa: PLR2004  # the form in the sentence below
+    if len(parts) != 3 or any(len(end) != 2 for end in ends):  # noqa: PLR2004 - the form in the sentence below
         raise CountRejectedError(f"{shown} is not written like kerb:0.1,0.6:0.9,0.6 (name, first point, second point)")
     if not is_slug(parts[0]):
         raise CountRejectedError(f"{shown}: its name may hold a-z, 0-9 and inner hyphens, 32 at most")

@@ -96,7 +96,7 @@ class Detector:
         lane = self._idle.get()
         try:
             lane.begin(frame)
-        except BaseException:
+        except BaseException:  # whatever it was: the lane goes back, and it is raised again
             self._idle.put(lane)
             raise
         return Look(frame, lane, self._idle)
@@ -160,7 +160,7 @@ class Lane:
     """One inference request with its input canvas and decoder; looks at one frame at a time."""
 
     def __init__(self, compiled: "openvino.CompiledModel", card: Card) -> None:
-        import openvino  # noqa: PLC0415  # _compiled_of has blocked telemetry by now
+        import openvino  # noqa: PLC0415 - _compiled_of has blocked telemetry by now
 
         self._card = card
         self._decoder: Decoder = decoder_of(card)
@@ -256,7 +256,7 @@ def canvas_of(card: Card) -> Pixels:
 
 def _compiled_of(package: ModelPackage, threads: int | None, device: str) -> "openvino.CompiledModel":
     silence_telemetry()
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     core = openvino.Core()
     # float32: a CPU with bfloat16 units would otherwise answer something else than the card was measured with.
@@ -275,8 +275,8 @@ def _compiled_of(package: ModelPackage, threads: int | None, device: str) -> "op
 
 def _with_preprocessing(graph: "openvino.Model", card: Card) -> "openvino.Model":
     """Put the normalisation in front of the network, so that bytes go in."""
-    from openvino import Layout, Type  # noqa: PLC0415  # as in _compiled_of
-    from openvino.preprocess import PrePostProcessor  # noqa: PLC0415  # the same
+    from openvino import Layout, Type  # noqa: PLC0415 - as in _compiled_of
+    from openvino.preprocess import PrePostProcessor  # noqa: PLC0415 - as in _compiled_of
 
     steps = PrePostProcessor(graph)
     picture = steps.input(card.input.name)

@@ -88,7 +88,7 @@ class _Path:
         beside = [one[2] for one in (*before[-3:-1], *after[:2]) if abs(one[0] - before[-1][0]) <= STEADIED_FRAMES]
         if _is_cut(box):
             return _hull([box, *beside])
-        if len(before) > 1 and after and after[0][0] - before[-2][0] == 2:  # noqa: PLR2004  # the frames beside it
+        if len(before) > 1 and after and after[0][0] - before[-2][0] == 2:  # noqa: PLR2004 - the frames beside it
             return _hull([box, (before[-2][2] + after[0][2]) / 2])
         return box
 

@@ -130,7 +130,7 @@ class FixedMandate:
     def __init__(self, permissions: Permissions) -> None:
         self._held = Held(permissions, digest_of(permissions), None)
 
-    def announce(self, document: DocumentReady) -> bool:  # noqa: ARG002  # as every mandate is told
+    def announce(self, document: DocumentReady) -> bool:  # noqa: ARG002 - as every mandate is told
         """Return False: no document changes this."""
         return False
 
@@ -142,7 +142,7 @@ class FixedMandate:
         """Return nothing: no document changes this."""
         return Turn()
 
-    def held(self, camera: Camera) -> Held:  # noqa: ARG002  # as every mandate is asked
+    def held(self, camera: Camera) -> Held:  # noqa: ARG002 - as every mandate is asked
         """Return the same for every camera."""
         return self._held
 

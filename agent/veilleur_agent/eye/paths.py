@@ -140,7 +140,7 @@ class Paths(Rows):
         """Return pairs of places in ``rows`` that stand where the other's way led, and far from where theirs did."""
         expected = self.expected(rows, at_ms)
         off = np.hypot(*(points - expected).T)
-        strayed = ((off > SWAP_SIZES * self.sizes[rows]) & (self.sums[rows, 0] > 1.5)).nonzero()[0]  # noqa: PLR2004  (two sightings or more)
+        strayed = ((off > SWAP_SIZES * self.sizes[rows]) & (self.sums[rows, 0] > 1.5)).nonzero()[0]  # noqa: PLR2004 - two sightings or more
         pairs: list[tuple[int, int]] = []
         for place, one in enumerate(strayed.tolist()):
             for other in strayed[place + 1 :].tolist():

@@ -189,7 +189,7 @@ def left_in(people: Detector, faces: Detector, frame: RawFrame) -> Detections:
     look = faces.begin(frame)
     try:
         found = people.detect(frame)
-    except BaseException:
+    except BaseException:  # whatever it was: the faces' lane goes back, and it is raised again
         look.abandon()
         raise
     seen = look.result()

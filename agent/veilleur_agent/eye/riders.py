@@ -199,7 +199,7 @@ def _couples(sharing: _Sharing) -> Places:
     people = is_person[sharing.ones] & is_person[sharing.others]
     people &= scores[sharing.ones] > scores[sharing.others]
     sharing = sharing.chosen(people)
-    if len(sharing.ones) < 2:  # noqa: PLR2004  (each of the two shares a part of it)
+    if len(sharing.ones) < 2:  # noqa: PLR2004 - each of the two shares a part of it
         return sharing.ones[:0]
     return np.concatenate([_around(sharing), _between(sharing)])
 

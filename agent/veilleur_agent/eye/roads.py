@@ -183,13 +183,13 @@ def queue_of(feet: Floats, ground: Ground | None) -> int:
         feet: float64, shape ``(n, 2)``, fractions of the frame.
         ground: Where the picture lies on the ground; None: every vehicle takes ``SPACING_M``.
     """
-    if len(feet) < 2:  # noqa: PLR2004  # one vehicle waits, two are a queue
+    if len(feet) < 2:  # noqa: PLR2004 - one vehicle waits, two are a queue
         return 0
     if ground is None:
         return round(len(feet) * SPACING_M)
     metres = ground.metres_of(feet)
     metres = metres[np.isfinite(metres).all(axis=1)]
-    if len(metres) < 2:  # noqa: PLR2004  # as above
+    if len(metres) < 2:  # noqa: PLR2004 - one vehicle waits, two are a queue
         return 0
     apart = np.linalg.norm(metres[:, None] - metres[None], axis=2)
     return round(float(apart.max()) + VEHICLE_M)

@@ -121,7 +121,7 @@ class OneWayWatch:
         )
         return [event for event in events if event is not None]
 
-    def records(self, window: Window) -> list[Record]:  # noqa: ARG002  # as every watch is asked
+    def records(self, window: Window) -> list[Record]:  # noqa: ARG002 - as every watch is asked
         """Return nothing: crossings are told by direction already."""
         return []
 

@@ -26,7 +26,7 @@ def main() -> int:
             runner.get_loop()  # made before confinement, which refuses the socket pair it wakes itself with
             if not child.confine(confinement_of(start), "mouth", start.reach, control, tell):
                 return child.EXIT_REFUSED
-            from veilleur_agent.mouth.app import Mouth  # noqa: PLC0415  # confined first, then loaded
+            from veilleur_agent.mouth.app import Mouth  # noqa: PLC0415 - confined first, then loaded
 
             return runner.run(Mouth(start, control, link, tell).run())
 

@@ -63,7 +63,7 @@ STREAMS_TOLD: Final = 64
 DRAIN_LOOK_EVERY_S: Final = 0.05
 
 
-class _Stopped(Exception):  # noqa: N818  # no error: what ends the group of tasks
+class _Stopped(Exception):  # noqa: N818 - no error: what ends the group of tasks
     """Everything is said, or there is no more time."""
 
 

@@ -128,7 +128,7 @@ class Gateway:
             self._failures = 0
             async for message in client.messages:
                 await self._take(str(message.topic), message.payload if isinstance(message.payload, bytes) else b"")
-                client._client.ack(message.mid, message.qos)  # noqa: SLF001 - the same
+                client._client.ack(message.mid, message.qos)  # noqa: SLF001 - paho's, since we acknowledge by hand
 
     async def _take(self, topic: str, payload: bytes) -> None:
         """Take one message to the disk, or refuse it; it is acknowledged afterwards, either way."""

@@ -122,12 +122,12 @@ class _NamedContext(ssl.SSLContext):
         """Do as ssl does, with our name in the place of any other."""
         return super().wrap_socket(sock, *arguments, **{**named, "server_hostname": self.host})
 
-    def wrap_bio(  # ssl's own form
+    def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002
-        server_hostname: str | bytes | None = None,  # noqa: ARG002
+        server_side: bool = False,  # noqa: FBT001, FBT002 - the form of ssl, which calls it
+        server_hostname: str | bytes | None = None,  # noqa: ARG002 - ours is told instead of it
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """Do as ssl does, with our name in the place of any other."""

@@ -284,10 +284,10 @@ class Outbox:
     def _forget_old(self, heard: int) -> None:
         """Bound what is remembered of the link: the epochs and contexts heard last."""
         old = "SELECT epoch FROM link ORDER BY heard DESC LIMIT -1 OFFSET ?"
-        self._do(f"DELETE FROM link WHERE epoch IN ({old})", (EPOCHS_KEPT,))  # noqa: S608  # a constant
+        self._do(f"DELETE FROM link WHERE epoch IN ({old})", (EPOCHS_KEPT,))  # noqa: S608 - a constant
         if heard % CONTEXTS_KEPT == 0:
             old = "SELECT number FROM context ORDER BY heard DESC LIMIT -1 OFFSET ?"
-            self._do(f"DELETE FROM context WHERE number IN ({old})", (CONTEXTS_KEPT,))  # noqa: S608  # a constant
+            self._do(f"DELETE FROM context WHERE number IN ({old})", (CONTEXTS_KEPT,))  # noqa: S608 - a constant
 
     def _append(self, stream: int, body: bytes) -> None:
         seq = self._take_number(stream)
@@ -341,7 +341,7 @@ class Outbox:
             for stream, following in self._following.items():
                 self._do("UPDATE stream SET next = ? WHERE number = ?", (following, stream))
             self._do("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it was: nothing half done stays, and it is raised again
             self._room.roll_back(before)
             self._following.clear()
             with translated():

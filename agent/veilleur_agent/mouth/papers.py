@@ -60,7 +60,7 @@ class Papers:
         """Return what to tell now, None when there is nothing; reads files, so not in the loop."""
         return self._report() or self._part()
 
-    def answered(self, copied: Copied) -> None:  # noqa: ARG002  # how far it goes is box's business
+    def answered(self, copied: Copied) -> None:  # noqa: ARG002 - how far it goes is box's business
         """Take note that the fleet has answered: the next part may go as soon as box has made room."""
         self._told_at_s = self._clock.elapsed_s() - ANSWER_WITHIN_S + LOOK_EVERY_S
 

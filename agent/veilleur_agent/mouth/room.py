@@ -32,14 +32,14 @@ STATISTICS_ORDINAL: Final = stream_of(MessageClass.STATISTICS, 0)
 
 _INSERT: Final = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)"
 _OF_ORDINAL: Final = (
-    f"SELECT stream, seq, last, length(body) FROM record WHERE is_gap = 0 AND stream % {STREAMS_A_START} = ?"  # noqa: S608 - constants
+    f"SELECT stream, seq, last, length(body) FROM record WHERE is_gap = 0 AND stream % {STREAMS_A_START} = ?"  # noqa: S608 - constants of ours
     " ORDER BY stream, seq"
 )
 _OLDER: Final = (
     "SELECT stream, seq, last, length(body) FROM record WHERE is_gap = 0 AND at_running_s < ? ORDER BY stream, seq"
 )
 _UNPUBLISHED: Final = (
-    f"SELECT number, max(published, acknowledged) FROM stream WHERE number % {STREAMS_A_START} = {STATISTICS_ORDINAL}"  # noqa: S608 - constants
+    f"SELECT number, max(published, acknowledged) FROM stream WHERE number % {STREAMS_A_START} = {STATISTICS_ORDINAL}"  # noqa: S608 - constants of ours
     " AND next > max(published, acknowledged) + 1 ORDER BY number"
 )
 _SLICE: Final = (

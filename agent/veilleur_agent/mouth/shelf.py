@@ -27,7 +27,7 @@ class Shelf:
         opened = asyncio.get_running_loop().run_in_executor(thread, Outbox.open, path, bounds, clock)
         try:
             return cls(await opened, thread)
-        except BaseException:
+        except BaseException:  # cancelled too: the thread ends with the opening, and it is raised again
             thread.shutdown(wait=False)
             raise
 

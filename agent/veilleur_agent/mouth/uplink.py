@@ -74,7 +74,7 @@ class Broker:
     """Makes what to connect with, anew for each connection; None: without TLS."""
 
 
-class _ChangeOver(Exception):  # noqa: N818  # no error: what ends a session for the next
+class _ChangeOver(Exception):  # noqa: N818 - no error: what ends a session for the next
     """There is a new certificate."""
 
 

@@ -162,7 +162,7 @@ def _copy_postgresql(address: PostgresAddress, target: sqlite3.Connection, progr
         made.execute("BEGIN")
         for name in tables:
             columns = columns_of(made, name)
-            into = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - the same
+            into = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - our own tables
             for some in _read(source, name, columns):
                 made.executemany(into, some)
                 done += len(some)

@@ -113,8 +113,8 @@ class Boxes:
         query = f"SELECT 1 FROM {table} WHERE box_no = ? AND at_s > ?"  # noqa: S608 - two names of our own
         if self._cursor.execute(query, row[:2]).fetchone() is None:
             marks = ", ".join("?" * len(row))
-            self._cursor.execute(f"DELETE FROM {table} WHERE box_no = ?", row[:1])  # noqa: S608 - the same
-            self._cursor.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 - the same
+            self._cursor.execute(f"DELETE FROM {table} WHERE box_no = ?", row[:1])  # noqa: S608 - two names of our own
+            self._cursor.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 - two names of our own
 
     def _read(self, box: str) -> BoxRow | None:
         found = self._cursor.execute(

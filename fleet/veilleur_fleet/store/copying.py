@@ -59,7 +59,7 @@ class Copying:
                 next(running)
             except StopIteration:
                 self._under_way = None
-            except BaseException:
+            except BaseException:  # interrupted too: what is half copied is forgotten, and it is raised again
                 self.forget()
                 raise
             else:
@@ -74,7 +74,7 @@ class Copying:
         while (running := self._begun(session, 1)) is not None:
             try:
                 session.wait(running)
-            except BaseException:
+            except BaseException:  # interrupted too: what is half copied is forgotten, and it is raised again
                 self.forget()
                 raise
             self._under_way = None

@@ -101,7 +101,7 @@ class Ledger:
             self._roll_back()
             message = f"the database did not take a transaction: {error}"
             raise StoreUnavailableError(message) from None
-        except BaseException:
+        except BaseException:  # whatever it was: nothing half stored stays, and it is raised again
             self._roll_back()
             raise
         return work.stored
@@ -144,7 +144,7 @@ class Ledger:
             self._roll_back()
             message = f"the database did not take {what}: {error}"
             raise StoreUnavailableError(message) from None
-        except BaseException:
+        except BaseException:  # whatever it was: nothing half stored stays, and it is raised again
             self._roll_back()
             raise
         return changed

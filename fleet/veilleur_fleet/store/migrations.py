@@ -56,7 +56,7 @@ def migrate(connection: Connection) -> int:
             for statement in statements_of(scripts[number]):
                 connection.execute(statement)
             connection.execute("INSERT INTO schema_version VALUES (?)", (number,))
-    except BaseException:
+    except BaseException:  # whatever it was: no schema half changed, and it is raised again
         connection.rollback()
         raise
     connection.commit()

@@ -106,7 +106,7 @@ class Partitions:
             f"CREATE TABLE {name} (LIKE records INCLUDING GENERATED)",
             f"ALTER TABLE {name} ADD PRIMARY KEY (position), ADD UNIQUE (box_no, stream, seq)",
             f"INSERT INTO {name} ({columns}) SELECT {columns} FROM records_rest WHERE {where}",  # noqa: S608 - our own words
-            f"DELETE FROM records_rest WHERE {where}",  # noqa: S608 - the same
+            f"DELETE FROM records_rest WHERE {where}",  # noqa: S608 - our own words
             f"ALTER TABLE records ATTACH PARTITION {name}"
             f" FOR VALUES FROM ({number}, {month.first_ms}) TO ({number}, {month.end_ms})",
         )
@@ -121,7 +121,7 @@ class Partitions:
             f"CREATE TABLE {name} (LIKE crossing_windows)",
             f"ALTER TABLE {name} ADD PRIMARY KEY (line_no, at_s, position)",
             f"INSERT INTO {name} SELECT * FROM crossing_windows_rest WHERE {where}",  # noqa: S608 - our own words
-            f"DELETE FROM crossing_windows_rest WHERE {where}",  # noqa: S608 - the same
+            f"DELETE FROM crossing_windows_rest WHERE {where}",  # noqa: S608 - our own words
             f"ALTER TABLE crossing_windows ATTACH PARTITION {name} FOR VALUES FROM ({first_s}) TO ({end_s})",
         )
 

@@ -224,7 +224,7 @@ class PostgresConnection:
         try:
             for shard in self._shards:
                 self._hold(session, shard)
-        except BaseException:
+        except BaseException:  # interrupted too: the session lets its shards go, and it is raised again
             session.close()
             raise
         return session

@@ -160,7 +160,7 @@ def _load(scratch: Path, address: PostgresAddress, progress: Progress) -> None:
         migrate(writer)
         try:
             _fill(scratch, address, progress)
-        except BaseException:
+        except BaseException:  # interrupted too: half a restore must not look like a fleet; raised again
             _empty(scratch, writer)
             raise
 
@@ -177,7 +177,7 @@ def _fill(scratch: Path, address: PostgresAddress, progress: Progress) -> None:
     with contextlib.closing(sqlite3.connect(address_of, uri=True)) as copy, connect(address) as session:
         _make_months(copy, session)
         tables = [name for name in tables_of(copy) if name != "schema_version"]
-        total = sum(copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables)  # noqa: S608 - ours
+        total = sum(copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables)  # noqa: S608 - names of our tables
         done = 0
         with session.transaction():
             for name in tables:

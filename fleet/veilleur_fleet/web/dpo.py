@@ -209,7 +209,7 @@ def said_of(entry: Entry) -> tuple[str, str]:
 
 def _short(value: object) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return text if len(text) < 64 else f"{text[:16]}…"  # noqa: PLR2004  # a SHA-256
+    return text if len(text) < 64 else f"{text[:16]}…"  # noqa: PLR2004 - a SHA-256
 
 
 def _lang(language: Language) -> Lang:
@@ -226,7 +226,7 @@ def _page(
     words = {key: word(key, _lang(language)) for key in ("declared", "measured", "outcome", "claim", "proof", "checks")}
     here = f"{painter.place.root}{request.url.path.removeprefix(painter.place.root)}"
 
-    def link(to: str = "", **changes: str) -> str:  # noqa: ARG001  # as the page's own is called
+    def link(to: str = "", **changes: str) -> str:  # noqa: ARG001 - as the page's own is called
         return f"{here}?lang={changes.get('lang', language.code)}"
 
     shared = {"words": words, "link": link, "at": at, "kind_of": lambda kind: word(kind, _lang(language))}

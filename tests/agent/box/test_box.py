@@ -19,6 +19,7 @@ from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.messages import CameraHealth, CameraState, CrossingWindow
 from veilleur_simulator.broker import Broker, broker_in
 from veilleur_simulator.processes import Child, program_command, wait_until
+from waiting import until
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 WITHIN_S = 45.0
@@ -54,9 +55,7 @@ class Watched:
         return [values for event, values in self.told if event == name]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for lies in other processes
-                await asyncio.sleep(0.02)
+        await until(condition, WITHIN_S)
 
     def windows(self) -> list[CrossingWindow]:
         return [record for record in self.ledger.records.values() if isinstance(record, CrossingWindow)]

@@ -24,6 +24,7 @@ from veilleur_contracts.audit import (
     origin_of,
 )
 from veilleur_contracts.tiles import ENTRIES, tile_path
+from waiting import until
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 WITHIN_S = 20.0
@@ -53,9 +54,7 @@ class Desk:
         return [entry.what for entry in entries]
 
     async def until_written(self, count: int) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while len(self.written()) < count:  # noqa: ASYNC110  # what is waited for happens in a thread
-                await asyncio.sleep(0.01)
+        await until(lambda: len(self.written()) >= count, WITHIN_S)
 
 
 @pytest.fixture

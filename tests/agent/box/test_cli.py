@@ -28,7 +28,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251  # handed on whole
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251 - handed on whole
     return subprocess.run(
         [*PROGRAM, *arguments], env={**kept, **environment}, capture_output=True, text=True, timeout=60, check=False
     )

@@ -16,6 +16,7 @@ from veilleur_agent.control import FromChild, LinkReopened, Refused, RefusedReas
 from veilleur_agent.keeper import ChildKind, Keeper, Pace
 from veilleur_agent.link import link_pair
 from veilleur_contracts.clock import SystemClock
+from waiting import until
 
 WITHIN_S = 20.0
 QUICK = Pace(ready_s=10.0, silent_s=10.0, pause_s=0.02, pause_max_s=0.1)
@@ -59,9 +60,7 @@ class Kept:
         return [values for event, values in self.told if event == name]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for lies in another process
-                await asyncio.sleep(0.01)
+        await until(condition, WITHIN_S)
 
     def close(self) -> None:
         for link in self._links:

@@ -112,9 +112,9 @@ async def test_stills_are_kept_taken_out_frozen_and_let_go_as_policy_and_persons
         taken = await command(one, "export", "avenue", lain.day, "--to", tmp_path / "out", *who)
         assert taken.exit_code == 0, taken.output
         before = stills_in(one)
-        one.box._clerk._tighten(True)  # noqa: FBT003  # as the clerk itself calls it when the audit cannot be written
+        one.box._clerk._tighten(True)  # noqa: FBT003 - as the clerk itself calls it when the audit cannot be written
         await one.until(lambda: one.events("camera.keeping_changed")[-1]["keeps"] is False)
-        one.box._clerk._tighten(False)  # noqa: FBT003  # the same
+        one.box._clerk._tighten(False)  # noqa: FBT003 - as the clerk itself calls it when the audit cannot be written
         await one.until(lambda: one.events("camera.keeping_changed")[-1]["keeps"] is True)
         assert stills_in(one) >= before, "what nobody could write down is not destroyed either"
         last = lain.day + timedelta(30)

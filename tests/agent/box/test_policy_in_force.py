@@ -194,9 +194,9 @@ def test_what_cannot_be_offered_or_read_is_refused(papers, words) -> None:
 async def test_while_the_audit_cannot_be_written_everything_is_strict(running, hall) -> None:
     async with running(hall.policy(1)) as one:
         await frames_come(one)
-        one.box._clerk._tighten(True)  # noqa: FBT003  # as the clerk itself calls it
+        one.box._clerk._tighten(True)  # noqa: FBT003 - as the clerk itself calls it
         await one.until(lambda: one.states()[-1:] == [("strictest", "audit-unwritable", True)])
-        one.box._clerk._tighten(False)  # noqa: FBT003  # the same
+        one.box._clerk._tighten(False)  # noqa: FBT003 - as the clerk itself calls it
         await one.until(lambda: one.states()[-1:] == [("signed", "none", True)])
     assert one.audit(StrictFrom, StrictUntil) == [StrictFrom("audit-unwritable"), StrictUntil()]
 

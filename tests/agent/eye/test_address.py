@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from veilleur_agent.eye.address import Kind, SourceRejectedError, address_of, shown_of
 
-SECRET = "s3cr3t"  # noqa: S105  # made up
+SECRET = "s3cr3t"  # noqa: S105 - made up
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_account_in_the_source_is_taken_out_and_given_to_ffmpeg_alone() -> No
 
 
 def test_an_account_given_apart_is_escaped() -> None:
-    address = address_of("rtsp://10.0.0.7/main", name="camera gare", user="a b", password="p@ss/wörd:#?")  # noqa: S106  # made up
+    address = address_of("rtsp://10.0.0.7/main", name="camera gare", user="a b", password="p@ss/wörd:#?")  # noqa: S106 - made up
     assert address.url() == "rtsp://a%20b:p%40ss%2Fw%C3%B6rd%3A%23%3F@10.0.0.7/main"
     assert address.name == "camera gare"
 

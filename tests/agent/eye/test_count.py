@@ -22,7 +22,7 @@ from veilleur_agent.eye.detect import DetectorRejectedError
 from veilleur_contracts.messages import Label
 
 MIDDLE = lines_of(["kerb:0.5,0.95:0.5,0.05"])
-SECRET = "s3cr3t"  # noqa: S105  # made up
+SECRET = "s3cr3t"  # noqa: S105 - made up
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ class Given:
             models=str(self.models),
             model=self.model,
             secrets=None if self.secrets is None else str(self.secrets),
-            profile=self.profile,  # type: ignore[arg-type]  # each test gives a word of the list
+            profile=self.profile,
             bench_token=None,
             trusts_clock=False,
             reach=Reach((), (), (), (), allow_unconfined=True),

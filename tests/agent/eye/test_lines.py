@@ -53,7 +53,7 @@ def test_a_line_counts_alike_however_it_is_turned_and_mirrored(angle, fps, walk)
     walks = [straight(*walk)]
 
     def seen(**more: object) -> tuple[int, int]:
-        return tally(counted(World(fps=fps, noise=0.0, height=0.05, length=200, **more), walks))  # type: ignore[arg-type]
+        return tally(counted(World(fps=fps, noise=0.0, height=0.05, length=200, **more), walks))
 
     upright = seen()
     assert seen(angle=angle) == upright

@@ -46,7 +46,15 @@ class Post:
         self.told: list[tuple[str, dict[str, object]]] = []
         site = Site(site=Identity(box="box-1", controller="ville"), camera=(CAMERA,))
         hashes = Hashes("0" * 16, "1" * 16, "2" * 16)
-        settings = EyeSettings(site, BENCH, True, sprite_package(), hashes, {}, Path("/nowhere"))  # noqa: FBT003  # a record's field
+        settings = EyeSettings(
+            site,
+            BENCH,
+            trusts_clock=True,
+            package=sprite_package(),
+            hashes=hashes,
+            passwords={},
+            checkpoint=Path("/nowhere"),
+        )
         self.lookout = Lookout(CAMERA, settings, self.clock, self._tell)
         if saved is not None:
             self.lookout.restore(saved)

@@ -28,7 +28,7 @@ from veilleur_agent.eye.address import (
 )
 from veilleur_agent.eye.source import Picture, Slots, i420_of, open_source
 
-SECRET = "s3cr3t"  # noqa: S105  # made up
+SECRET = "s3cr3t"  # noqa: S105 - made up
 
 
 def pictures_of(source: Path | str, fps: float) -> list[Picture]:
@@ -285,7 +285,7 @@ def test_a_camera_that_will_not_serve_is_told_apart_and_its_password_kept(scheme
 def test_an_escaped_account_reaches_the_camera_as_it_was_written() -> None:
     heard: list[bytes] = []
     with a_server(UNAUTHORISED, heard) as port:
-        address = address_of(f"rtsp://127.0.0.1:{port}/main", user="a b", password="p@ss/wörd:#?%")  # noqa: S106
+        address = address_of(f"rtsp://127.0.0.1:{port}/main", user="a b", password="p@ss/wörd:#?%")  # noqa: S106 - made up
         with pytest.raises(CameraRefusedError):
             open_source(address)
     sent = [line for request in heard for line in request.split(b"\r\n") if line.startswith(b"Authorization: Basic ")]

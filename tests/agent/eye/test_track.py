@@ -21,7 +21,7 @@ PERSON, BICYCLE, CAR, MOTORCYCLE = Label.PERSON, Label.BICYCLE, Label.CAR, Label
 
 def followed(world: World, walks: list[Walk], **more: object) -> list[tuple[int, Tracks]]:
     tracker = Tracker(world.aspect)
-    return [(at_ms, tracker.update(found, at_ms)) for at_ms, found in world.detections(walks, **more)]  # type: ignore[arg-type]
+    return [(at_ms, tracker.update(found, at_ms)) for at_ms, found in world.detections(walks, **more)]
 
 
 def ids_of(told: list[tuple[int, Tracks]]) -> set[int]:

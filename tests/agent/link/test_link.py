@@ -127,7 +127,7 @@ def world() -> Iterator[World]:
 
 
 def carried(record: object, seq: int = 1, epoch: int = 9) -> bytes:
-    return encode(Carried(epoch, seq, Raw(encode(record))))  # type: ignore[arg-type]  # what a hostile eye would build
+    return encode(Carried(epoch, seq, Raw(encode(record))))
 
 
 def test_what_the_eye_says_arrives_once_in_order_and_is_forgotten_when_committed(world: World) -> None:
@@ -371,7 +371,7 @@ def test_no_record_is_larger_than_the_budget_counts_with(record: Record, size_by
 
 
 def a_camera(lines: int = 1, **keys: object) -> Camera:
-    return Camera("gare", "30189", "/street.mp4", line=(LINE,) * lines, **keys)  # type: ignore[arg-type]  # tables of keys
+    return Camera("gare", "30189", "/street.mp4", line=(LINE,) * lines, **keys)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_events_have_a_budget_only_where_they_are_permitted(
         pytest.param(lambda _: ViewAlarm("gare", 1, 8, 30), id="view"),
     ],
 )
-def test_every_kind_passes_on_the_share_of_its_camera(record) -> None:  # type: ignore[no-untyped-def]  # made by tables
+def test_every_kind_passes_on_the_share_of_its_camera(record) -> None:
     world = World({"gare": Budget(0.0, 400), "parc": WIDE})
     try:
         context = a_context()

@@ -17,6 +17,7 @@ from veilleur_agent.mouth.fetched import Fetched
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import encode
 from veilleur_contracts.messages import DocumentReady, FetchAlarm, FetchFault, Pointer, Twin
+from waiting import until
 
 WITHIN_S = 20.0
 QUICK = Pace(poll_s=600, first_poll_s=600, retry_s=0.01, retry_max_s=0.05, announce_s=600, word_s=0.05, alarm_s=600)
@@ -83,9 +84,7 @@ class Wanted:
         return {path.name.removesuffix(".dsse") for path in self.folder.iterdir()}
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for lies in several tasks
-                await asyncio.sleep(0.005)
+        await until(condition, WITHIN_S)
 
 
 @pytest.fixture

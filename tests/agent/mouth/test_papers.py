@@ -22,6 +22,7 @@ from veilleur_contracts.messages import Ack, Carried
 from veilleur_contracts.topics import Down, Up, down_topic, read_up_topic, up_filter
 from veilleur_simulator.broker import mosquitto_path
 from veilleur_simulator.processes import Child, free_port, wait_until
+from waiting import until
 
 pytestmark = pytest.mark.processes
 WITHIN_S = 20.0
@@ -58,9 +59,7 @@ class World:
                     await client.publish(where, encode_copied(Copied("a" * 16, 9)), qos=1)
 
     async def until(self, condition) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():  # noqa: ASYNC110  # what is waited for lies in another program
-                await asyncio.sleep(0.02)
+        await until(condition, WITHIN_S)
 
 
 @pytest.fixture
@@ -113,6 +112,10 @@ async def count(world: World) -> None:
     world.uplink.wake()
 
 
+async def _is_empty(world) -> bool:
+    return not await world.shelf.do(Outbox.left)
+
+
 @pytest.mark.parametrize("world", [ALL], indirect=True, ids=["all-allowed"])
 async def test_the_report_is_kept_by_the_broker_and_the_audit_answered(world) -> None:
     await world.until(lambda: world.copied)
@@ -127,8 +130,6 @@ async def test_a_broker_with_older_rights_refuses_papers_and_takes_counts(world)
     await world.until(lambda: "papers.refused" in world.told)
     await count(world)
     await world.until(lambda: any(channel is Up.EVENTS for channel, _, _ in world.heard))
-    async with asyncio.timeout(WITHIN_S):
-        while await world.shelf.do(Outbox.left):  # noqa: ASYNC110  # what is waited for lies in another program
-            await asyncio.sleep(0.02)
+    await until(lambda: _is_empty(world), WITHIN_S)
     assert world.told.count("papers.refused") == 1
     assert world.meter.refused == 1
