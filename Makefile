@@ -1,5 +1,7 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs; `make help` tells the rest.
 export VEILLEUR_MODEL_CACHE ?= $(CURDIR)/.cache/models
+# Compiling every module and test anew takes each process seconds.
+unexport PYTHONDONTWRITEBYTECODE
 bin := .venv/bin
 
 .PHONY: help setup models demo test proof check docs lock bench-footage

@@ -1,6 +1,8 @@
 """How thoroughly things are tried: quickly at every commit, wholly in ``make test``."""
 
+import gc
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,33 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+MARKED_THROUGHOUT = {
+    **dict.fromkeys(WITH_PROCESSES, frozenset({"processes"})),
+    "agent/eye/test_attack.py": {"soak"},
+    "agent/eye/test_bulky.py": {"soak"},
+    "journeys": {"journey", "soak"},
+    "proof": {"journey"},
+}
+"""Places of which every test carries one of these markers: where all of them are left out, nothing need be read."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read no file of which nothing would run: reading one costs as much as many tests."""
+    wanted = config.option.markexpr.split(" and ")
+    if any(" or " in term or "(" in term for term in wanted):
+        return None
+    left_out = {term.removeprefix("not ") for term in wanted if term.startswith("not ")}
+    return (
+        any(collection_path == TESTS / place for place, marks in MARKED_THROUGHOUT.items() if marks <= left_out) or None
+    )
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector from walking over what was collected: it stays to the end."""
+    gc.collect()
+    gc.freeze()
+
+
 LONGEST_FIRST = (
     "journeys/test_a_day_of_a_street.py",
     "journeys/test_watched_streets.py",
@@ -56,14 +85,21 @@ LONGEST_FIRST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        place = item.path.relative_to(TESTS).as_posix()
-        is_slow = any(place == slow or place.startswith(f"{slow}/") for slow in WITH_PROCESSES)
-        if is_slow or "postgresql" in item.nodeid:  # a server of its own
+        if _stands_in(item, WITH_PROCESSES) or "postgresql" in item.nodeid:  # a server of its own
             item.add_marker("processes")
+        marks = set().union(*(marks for place, marks in MARKED_THROUGHOUT.items() if _stands_in(item, [place])))
+        if marks and not any(item.get_closest_marker(mark) for mark in marks):
+            message = f"{item.nodeid} carries none of {', '.join(sorted(marks))}, and would be passed over without them"
+            raise pytest.UsageError(message)
     items.sort(key=_turn_of)
 
 
 def _turn_of(item: pytest.Item) -> int:
-    place = item.path.relative_to(TESTS).as_posix()
-    turns = [turn for turn, first in enumerate(LONGEST_FIRST) if place == first or place.startswith(f"{first}/")]
-    return min(turns, default=len(LONGEST_FIRST))
+    return min(
+        (turn for turn, first in enumerate(LONGEST_FIRST) if _stands_in(item, [first])), default=len(LONGEST_FIRST)
+    )
+
+
+def _stands_in(item: pytest.Item, places: Iterable[str]) -> bool:
+    at = item.path.relative_to(TESTS).as_posix()
+    return any(at == place or at.startswith(f"{place}/") for place in places)

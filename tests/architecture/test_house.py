@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -16,22 +17,26 @@ PACKAGES = (
     "simulator/veilleur_simulator",
 )
 SHIPPED = sorted(chain.from_iterable((ROOT / package).rglob("*.py") for package in PACKAGES))
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SHIPPED}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SHIPPED}
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"{name}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-def calls_of(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+@cache
+def calls_of(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
+@cache
 def imported(tree: ast.AST) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -58,12 +63,15 @@ def test_nine_modules_in_ten_are_within_three_hundred_lines() -> None:
 
 
 def test_every_module_opens_with_what_it_is_for() -> None:
-    assert [name for name, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    assert [name for name, tree in trees().items() if not ast.get_docstring(tree)] == []
 
 
 def test_only_redact_makes_a_redacted_frame() -> None:
     makers = {
-        name for name, tree in TREES.items() for called, _ in calls_of(tree) if called.split(".")[-1] == "RedactedFrame"
+        name
+        for name, tree in trees().items()
+        for called, _ in calls_of(tree)
+        if called.split(".")[-1] == "RedactedFrame"
     }
     assert makers == {"agent/veilleur_agent/eye/redact.py"}
 
@@ -72,7 +80,7 @@ def test_no_redacted_frame_is_made_by_copying_one() -> None:
     """A changed copy would carry the type's promise with other pixels."""
     offenders = {
         name
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         if name.startswith("agent/")
         for called, call in calls_of(tree)
         if called.split(".")[-1] in {"replace", "__replace__"}
@@ -83,7 +91,7 @@ def test_no_redacted_frame_is_made_by_copying_one() -> None:
 
 def test_on_a_box_only_clips_encodes_a_picture() -> None:
     offenders = set()
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         if not name.startswith("agent/") or name.endswith("/clips.py"):
             continue
         for called, call in calls_of(tree):
@@ -96,11 +104,11 @@ def test_on_a_box_only_clips_encodes_a_picture() -> None:
 
 def test_only_the_upkeep_of_the_eye_puts_a_picture_into_the_store_and_it_encodes_it_itself() -> None:
     """What is sealed can therefore only have been a ``RedactedFrame``."""
-    makers = {name for name, tree in TREES.items() for called, _ in calls_of(tree) if called == "still_of"}
+    makers = {name for name, tree in trees().items() for called, _ in calls_of(tree) if called == "still_of"}
     assert makers == {"agent/veilleur_agent/eye/upkeep.py"}
     puts = [
         (name, ast.unparse(call.args[2]))
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         if name.startswith("agent/")
         for called, call in calls_of(tree)
         if called.endswith("store.add")
@@ -126,8 +134,8 @@ def test_only_the_upkeep_of_the_eye_puts_a_picture_into_the_store_and_it_encodes
     ],
 )
 def test_a_library_is_imported_where_it_is_allowed(library, allowed) -> None:
-    shipped = {name for name in TREES if not name.startswith("simulator/")}
-    assert {name for name in shipped if library in imported(TREES[name])} <= allowed
+    shipped = {name for name in trees() if not name.startswith("simulator/")}
+    assert {name for name in shipped if library in imported(trees()[name])} <= allowed
 
 
 def test_the_lock_holds_no_telemetry_and_no_address() -> None:

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -85,7 +87,11 @@ def languages_of(zone: str) -> dict[str, Language]:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         message = f"{zone!r} is no time zone of this machine: give one like Europe/Paris, or install tzdata"
         raise SettingsRejectedError(message) from None
-    return {code: _read(code, where) for code in KNOWN}
+    locales = {code: Locale.parse(code) for code in KNOWN}
+    return {
+        code: Language(code, locale.get_display_name(code) or code, _words_of(code), locale, where)
+        for code, locale in locales.items()
+    }
 
 
 def chosen(languages: Mapping[str, Language], asked: str | None, accepted: str | None) -> Language:
@@ -116,9 +122,10 @@ def _weighted(accepted: str) -> list[tuple[str, float]]:
     return found
 
 
-def _read(code: str, zone: tzinfo) -> Language:
+@cache
+def _words_of(code: str) -> Mapping[str, str]:
+    """Read the catalogue of a language, once: it is a part of the program."""
     path = resources.files("veilleur_fleet") / "locales" / code / "LC_MESSAGES" / "fleet.po"
-    locale = Locale.parse(code)
     words: dict[str, str] = {}
     with path.open("rb") as file:
         for message in read_po(file, locale=code):
@@ -129,4 +136,4 @@ def _read(code: str, zone: tzinfo) -> Language:
             else:
                 forms = zip(_FORMS, message.string or (), strict=True)
                 words |= {f"{message.id[0]}\0{form}": text for form, text in forms}
-    return Language(code, locale.get_display_name(code) or code, words, locale, zone)
+    return MappingProxyType(words)
