@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import sqlalchemy as sa
+import structlog
 from starlette.types import ASGIApp
 
 from veilleur_contracts.clock import Clock
@@ -26,7 +27,7 @@ from veilleur_fleet.door.admitting import Admitting
 from veilleur_fleet.door.app import door_app
 from veilleur_fleet.door.documents import Library, Twins, document_routes, twin_routes
 from veilleur_fleet.door.enrolling import enrolment_routes
-from veilleur_fleet.errors import SettingsRejectedError, ShardTakenError
+from veilleur_fleet.errors import PkiRejectedError, SettingsRejectedError, ShardTakenError, StoreUnavailableError
 from veilleur_fleet.ingest import Ingest, Standing
 from veilleur_fleet.keys import fleet_key_of
 from veilleur_fleet.metrics import Metrics
@@ -150,7 +151,10 @@ class Fleet:
     async def _tidy(self) -> None:
         while True:
             await self._tidier.tidy()
-            await asyncio.to_thread(self._identity.tidy, self._clock.now_ms())
+            try:
+                await asyncio.to_thread(self._identity.tidy, self._clock.now_ms())
+            except (StoreUnavailableError, PkiRejectedError) as error:
+                structlog.get_logger().warning("certificates.kept", reason=str(error))
             await asyncio.sleep(TIDY_EVERY_S)
 
 

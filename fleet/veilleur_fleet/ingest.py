@@ -29,6 +29,7 @@ from veilleur_fleet.errors import BrokerRejectedError, PkiRejectedError, Setting
 from veilleur_fleet.metrics import Alarm, Metrics
 from veilleur_fleet.pki.credentials import Credentials
 from veilleur_fleet.settings import BrokerAddress
+from veilleur_fleet.store.database import UNAVAILABLE
 from veilleur_fleet.store.work import Acknowledgement, CopiedUpto, Delivery, Stored
 from veilleur_fleet.store.writer import Writer
 from veilleur_fleet.tell import SHARDS_AT_ONCE, Said, Speaker, Teller
@@ -243,7 +244,7 @@ class Ingest:
                 await self._serve(session, stop)
         except* (aiomqtt.MqttError, BrokerRejectedError) as group:
             ended.append(_first_of(group))
-        except* (PkiRejectedError, SettingsRejectedError, StoreUnavailableError, OSError) as group:
+        except* (PkiRejectedError, SettingsRejectedError, *UNAVAILABLE, OSError) as group:
             ended.append(BrokerRejectedError(f"the fleet's certificate cannot be used: {_first_of(group)}"))
         return ended[0] if ended else None
 

@@ -9,8 +9,9 @@ each message carries its cursor, so a consumer knows what it has.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -25,7 +26,10 @@ from veilleur_fleet.store.outgoing import Outgoings
 from veilleur_fleet.store.work import Acknowledgement, CopiedUpto
 from veilleur_fleet.store.writer import Writer
 
+_T = TypeVar("_T")
+
 REFUSED_PAUSE_S: Final = 10.0
+STORE_PAUSE_S: Final = 1.0
 SHARDS_AT_ONCE: Final = 4
 MARK_EVERY_S: Final = 0.25
 """A mark is a commit, for which what boxes say must wait."""
@@ -84,11 +88,13 @@ class Teller:
             wake.set()  # for what came meanwhile
 
         async with asyncio.TaskGroup() as tasks:
+            if self._marks:
+                self._to_mark.set()  # the connection before ended with these unwritten
             tasks.create_task(self._mark(), name="mark-published")
             while True:
                 await wake.wait()
                 wake.clear()
-                for shard, published, last in await asyncio.to_thread(self._outgoings.behind):
+                for shard, published, last in await self._read(self._outgoings.behind):
                     told = self._told[shard] = max(published, self._told.get(shard, 0))
                     if told < last and shard not in under_way:
                         under_way.add(shard)
@@ -96,7 +102,7 @@ class Teller:
 
     async def _tell_slice(self, speaker: Speaker, shard: int, last: int) -> bool:
         """Publish the next of ``shard``; False when the broker refuses some, which is to be tried again later."""
-        outgoing = await asyncio.to_thread(self._outgoings.after, shard, self._told[shard])
+        outgoing = await self._read(partial(self._outgoings.after, shard, self._told[shard]))
         refused = await speaker.say([Said(one.topic, one.payload, one.retain) for one in outgoing])
         self._note_refused(refused)
         if refused:
@@ -107,6 +113,15 @@ class Teller:
         self._to_mark.set()
         return True
 
+    async def _read(self, question: Callable[[], _T]) -> _T:
+        """Ask the store, again and again while it does not answer: what is to be told waits in it."""
+        while True:
+            try:
+                return await asyncio.to_thread(question)
+            except StoreUnavailableError as error:
+                self._note_silence(error)
+                await asyncio.sleep(STORE_PAUSE_S)
+
     async def _mark(self) -> None:
         """Write how far each shard was told, of all shards together and not more often than is worth it."""
         while True:
@@ -115,8 +130,8 @@ class Teller:
             marks = dict(self._marks)
             try:
                 await self._writer.mark_published(marks)
-            except StoreUnavailableError:
-                self._metrics.store_failures.inc()
+            except StoreUnavailableError as error:
+                self._note_silence(error)
                 self._to_mark.set()
                 await asyncio.sleep(REFUSED_PAUSE_S)
                 continue
@@ -124,6 +139,11 @@ class Teller:
                 if self._marks[shard] == upto:
                     del self._marks[shard]
             await asyncio.sleep(MARK_EVERY_S)
+
+    def _note_silence(self, error: StoreUnavailableError) -> None:
+        self._metrics.store_failures.inc()
+        if self._alarm.is_due("store"):
+            self._log.error("store.failed", reason=str(error))
 
     def _note_refused(self, count: int) -> None:
         if count:

@@ -3,13 +3,17 @@
 import asyncio
 import getpass
 import signal
+import sqlite3
 import subprocess
 import sys
+
+import sqlalchemy as sa
 
 from fleet_builders import Box, birth, context, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import decode_record
 from veilleur_contracts.topics import Up, up_topic
+from veilleur_fleet import tell
 from veilleur_fleet.store.database import open_database
 
 KERB = context()
@@ -251,3 +255,25 @@ async def test_a_fleet_killed_between_commit_and_acknowledgement_stores_each_rec
             assert worlds.read(database, "SELECT count(*) FROM records") == [(3,)]
             assert worlds.read(database, "SELECT sum(duplicates) >= 3 FROM streams") == [(1,)]
         assert ear.acks[-1][2] == 3
+
+
+async def test_a_database_that_answers_no_reader_for_a_while_ends_nothing(
+    worlds, database, broker, said, monkeypatch
+) -> None:
+    monkeypatch.setattr(tell, "STORE_PAUSE_S", 0.01)
+    box, silent = Box(), []
+
+    def refuse(_connection) -> None:
+        if silent:
+            raise sa.exc.OperationalError("BEGIN", {}, sqlite3.OperationalError("database is locked"))
+
+    sa.event.listen(database.readers, "begin", refuse)
+    async with worlds.running(database, broker.port) as fleet, worlds.listening(broker.port, box) as ear:
+        silent.append(True)
+        await ear.say(box.says(KERB, window(KERB)))
+        await worlds.until(lambda: ear.acks, "the acknowledgement")
+        await worlds.until(lambda: fleet.counted("store_failures") >= 3, "asking again")
+        assert fleet.ingest.standing.connected
+        silent.clear()
+        await worlds.until(lambda: len(ear.told) == 2, "telling")
+    assert [event["event"] for event in said].count("store.failed") == 1

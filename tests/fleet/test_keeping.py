@@ -1,17 +1,25 @@
 """How long each class is kept: the rules alone, and both engines holding them."""
 
 import asyncio
+import signal
 import sqlite3
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from fleet_builders import EITHER_ENGINE, NOW_MS, Box, batch_of, birth, context, health, window
 from veilleur_contracts import messages as m
 from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.ids import shard_of
+from veilleur_fleet.app import Fleet
 from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.pki.authority import make_authority
+from veilleur_fleet.pki.register import Register
+from veilleur_fleet.pki.service import Pki
+from veilleur_fleet.pki.wiring import Identity
+from veilleur_fleet.settings import Settings
 from veilleur_fleet.store import partitions, sweeping
 from veilleur_fleet.store.calendar import believed
 from veilleur_fleet.store.keeping import DAY_MS, Forgotten, Keeping, month_of, months_around, swept_upto
@@ -234,3 +242,21 @@ def test_a_clock_set_years_ahead_forgets_nothing(tidied, clock, ask) -> None:
     clock.ahead_ms = 3 * 365 * DAY_MS
     tidied()
     assert classes(ask) == kept
+
+
+async def test_certificates_that_cannot_be_tidied_do_not_end_the_fleet(database, clock, tmp_path, said, worlds) -> None:
+    authority = make_authority(tmp_path / "pki", "a passphrase of the tests", clock, database.fleet_id)
+    identity = Identity(Pki(authority, Register(database.desk, database.readers), clock))
+    fleet = Fleet(Settings(data=tmp_path), database, clock, identity)
+
+    def refuse(_connection) -> None:
+        raise sa.exc.OperationalError("BEGIN", {}, sqlite3.OperationalError("database is locked"))
+
+    sa.event.listen(database.desk, "begin", refuse)
+    stop, events = asyncio.Event(), lambda: [one["event"] for one in said]
+    with worlds.socket.create_server(("127.0.0.1", 0)) as listening:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(fleet.run(listening, None, stop.set))
+            await worlds.until(lambda: stop.is_set() and "certificates.kept" in events(), "trying")
+            assert not running.done()
+            signal.raise_signal(signal.SIGTERM)

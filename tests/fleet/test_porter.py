@@ -4,6 +4,7 @@ import contextlib
 import re
 
 import pytest
+import sqlalchemy as sa
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute, iter_route_contexts
 
@@ -320,3 +321,25 @@ def test_a_city_is_not_shown_to_whoever_reaches_the_machine(house, access, liste
     expected = contextlib.nullcontext() if starts else pytest.raises(SettingsRejectedError, match="account add")
     with expected:
         check_access(Access(access), ListenAddress.parse(listen), house.accounts)
+
+
+@pytest.mark.parametrize("error", [sa.exc.TimeoutError("in use"), sa.exc.OperationalError("BEGIN", {}, Exception("x"))])
+async def test_while_the_database_does_not_answer_whoever_asks_is_put_off(closed, database, error) -> None:
+    token, silent = closed.token("operator"), []
+
+    def refuse(_connection) -> None:
+        if silent and not silent.pop():
+            raise error
+
+    async with closed.browser(**token) as web:
+        assert (await web.get("/v1/counts")).status_code == 200
+        sa.event.listen(database.readers, "begin", refuse)
+        for answers in ([False], [False, True]):
+            silent[:] = answers
+            for path in ("/v1/counts",):
+                answer = await web.get(path)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+                assert "ask again" in answer.json()["error"]
+        silent[:] = [False, True]
+        assert (await web.get("/?lang=en")).status_code == 503
+        assert (await web.get("/v1/counts")).status_code == 200

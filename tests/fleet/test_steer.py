@@ -1,10 +1,12 @@
 """Steering: what is published is what a box would take, and what a box is told is what it should hold."""
 
+import asyncio
 import hashlib
 from datetime import timedelta
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from fleet_builders import NOW_MS, Box, birth
 from policy_builders import CityHall, a_policy, key_of, signed
@@ -336,3 +338,39 @@ def test_a_database_that_somebody_edited_steers_nobody(database, clock, ledger) 
     with pytest.raises(PolicyRejectedError):
         steersman_of(database, clock).turn()
     assert _twins(database) == {}
+
+
+class _Silent:
+    """Keeps a database from answering."""
+
+    def __init__(self, engine) -> None:
+        self.asked = 0
+        sa.event.listen(engine, "begin", self._refuse)
+
+    def _refuse(self, _connection) -> None:
+        self.asked += 1
+        if self.asked < 3:
+            raise sa.exc.TimeoutError("every connection is in use")
+
+
+@pytest.mark.usefixtures("open_desk")
+async def test_boxes_are_told_again_when_the_database_answers_again(database, clock, ledger, worlds, said) -> None:
+    ledger.store([Box().says(birth())])
+    told = []
+    assert steersman_of(database, clock).turn()
+
+    class Speaker:
+        async def say(self, messages) -> int:
+            told.extend(messages)
+            return 0
+
+    for engine in (database.readers, database.desk):
+        silent = _Silent(engine)
+        steering = steersman_of(database, clock)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(steering.run()), tasks.create_task(steering.tell(Speaker()))]
+            await worlds.until(lambda silent=silent: silent.asked >= 3 and told, "telling")
+            for task in running:
+                task.cancel()
+        told.clear()
+    assert {event["event"] for event in said} == {"twins.kept"}

@@ -26,12 +26,14 @@ from veilleur_fleet.access.accounts import SECRET_CHARACTERS_MAX, SESSION_MS, Ac
 from veilleur_fleet.access.capacity import PASSER_BY, STAFF, Access, Caller, Role
 from veilleur_fleet.notices.board import Board
 from veilleur_fleet.routing.table import RoutingTable
+from veilleur_fleet.store.database import UNAVAILABLE
 
 SESSION_COOKIE: Final = "veilleur-session"
 FORM_COOKIE: Final = "veilleur-form"
 COOKIE_CHARACTERS_MAX: Final = 4096
 BODY_BYTES_MAX: Final = 524_288
 FIELDS_MAX: Final = 100
+SILENT: Final = "the database does not answer just now: ask again in a moment"
 _PUBLIC: Final = frozenset({"/login", "/healthz"})
 _STATIC: Final = "/static/"
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
@@ -99,7 +101,11 @@ class Porter:
             return
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(self._root)
-        visit = Visit(PASSER_BY, "") if path.startswith(_STATIC) else await self._visit_of(headers)
+        try:
+            visit = Visit(PASSER_BY, "") if path.startswith(_STATIC) else await self._visit_of(headers)
+        except UNAVAILABLE:
+            await JSONResponse({"error": SILENT}, 503, {"Retry-After": "5"})(scope, receive, send)
+            return
         visit.here = path if scope["method"] == "GET" else None
         scope.setdefault("state", {})["visit"] = visit
         given = visit.secret

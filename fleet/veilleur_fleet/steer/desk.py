@@ -28,6 +28,7 @@ from veilleur_contracts.standing import Standing, enrol, keep, offer, recall
 from veilleur_fleet.drafts import DraftRejectedError, check_filled_in
 from veilleur_fleet.drafts import document_of as read_written
 from veilleur_fleet.errors import StoreUnavailableError
+from veilleur_fleet.store.database import UNAVAILABLE
 from veilleur_fleet.store.documents import (
     DocumentRow,
     StandingRow,
@@ -91,8 +92,9 @@ class Desk:
                 return self._publish(connection, document, who)
         except (PolicyRejectedError, DraftRejectedError) as error:
             raise PublicationRefusedError(str(error)) from None
-        except sa.exc.OperationalError as error:
-            raise StoreUnavailableError(f"the database did not take the document: {error.orig}") from None
+        except UNAVAILABLE as error:
+            reason = getattr(error, "orig", error)
+            raise StoreUnavailableError(f"the database did not take the document: {reason}; try again") from None
 
     def standings(self) -> dict[Controller, Standing]:
         """Return what follows for each controller from what was published; empty while there is no root."""

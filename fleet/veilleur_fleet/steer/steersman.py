@@ -32,6 +32,7 @@ from veilleur_contracts.topics import Down, down_topic
 from veilleur_fleet.metrics import Alarm
 from veilleur_fleet.steer.desk import standings_in
 from veilleur_fleet.steer.twins import Pointers, pointers_of, word_for
+from veilleur_fleet.store.database import UNAVAILABLE
 from veilleur_fleet.store.documents import (
     DocumentRow,
     StandingRow,
@@ -80,9 +81,8 @@ class Steersman:
             try:
                 if await asyncio.to_thread(self.turn):
                     self._changed.set()
-            except (sa.exc.OperationalError, PolicyRejectedError) as error:
-                if self._alarm.is_due("turn"):
-                    self._log.warning("twins.kept", reason=str(getattr(error, "orig", error)))
+            except (*UNAVAILABLE, PolicyRejectedError) as error:
+                self._note_kept(error)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def tell(self, speaker: Speaker) -> None:
@@ -90,7 +90,13 @@ class Steersman:
         told: dict[str, int] = {}
         while True:
             self._changed.clear()
-            rows = [row for row in (await asyncio.to_thread(self._twins)).values() if told.get(row.box) != row.sequence]
+            try:
+                twins = await asyncio.to_thread(self._twins)
+            except UNAVAILABLE as error:
+                self._note_kept(error)
+                await asyncio.sleep(LOOK_EVERY_S)
+                continue
+            rows = [row for row in twins.values() if told.get(row.box) != row.sequence]
             refused = await speaker.say([said_of(row) for row in rows])
             if refused:
                 if self._alarm.is_due("refused"):
@@ -99,6 +105,10 @@ class Steersman:
                 continue
             told.update((row.box, row.sequence) for row in rows)
             await self._changed.wait()
+
+    def _note_kept(self, error: Exception) -> None:
+        if self._alarm.is_due("kept"):
+            self._log.warning("twins.kept", reason=str(getattr(error, "orig", error)))
 
     def turn(self) -> bool:
         """Sign what is due and write the twins that are to be others; tell whether there was any."""

@@ -1,9 +1,10 @@
 """Open the fleet's database: one writer, many readers, at this program's version."""
 
+import contextlib
 import fcntl
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.ids import SHARDS
-from veilleur_fleet.errors import DiskRefusedError, StoreRejectedError
+from veilleur_fleet.errors import DiskRefusedError, StoreRejectedError, StoreUnavailableError
 from veilleur_fleet.store import postgresql
 from veilleur_fleet.store.connection import BUSY_MS, Connection, SqliteConnection
 from veilleur_fleet.store.migrations import knows_all, migrate
@@ -25,6 +26,9 @@ LOCK_NAME: Final = "fleet.lock"
 READERS: Final = 8
 _DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 EVERY_SHARD: Final = tuple(range(SHARDS))
+
+UNAVAILABLE: Final = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""What an engine raises when its database does not answer now: locked, gone, or every connection to it in use."""
 
 Where = Path | PostgresAddress
 """The folder of a SQLite database, or the address of a PostgreSQL one."""
@@ -105,6 +109,21 @@ def open_readers(where: Where) -> sa.Engine:
     if not path.is_file():
         raise StoreRejectedError(f"there is no fleet's database in {where}: give its folder with --data")
     return _readers_of(path)
+
+
+@contextlib.contextmanager
+def reading(readers: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection to read with.
+
+    Raises:
+        StoreUnavailableError: The database does not answer now.
+    """
+    try:
+        with readers.connect() as connection:
+            yield connection
+    except UNAVAILABLE as error:
+        sentence = str(error).partition("\n")[0]
+        raise StoreUnavailableError(f"the database does not answer: {sentence}") from None
 
 
 def open_desk(where: Where) -> sa.Engine:

@@ -12,6 +12,7 @@ from veilleur_contracts.ids import SHARDS
 from veilleur_contracts.messages import AnyRecord, Context, Published, class_of_stream
 from veilleur_contracts.topics import out_technical_topic, out_topic
 from veilleur_fleet.store.cameras import as_context
+from veilleur_fleet.store.database import reading
 from veilleur_fleet.store.kinds import NAME_OF, OfContext, OfSensor
 from veilleur_fleet.store.tables import boxes, contexts, records, shards
 from veilleur_fleet.store.work import POSITION_BITS
@@ -48,15 +49,23 @@ class Outgoings:
         self._contexts: dict[tuple[int, int], Context] = {}
 
     def behind(self) -> list[tuple[int, int, int]]:
-        """Return ``(shard, published, last)`` of each of our shards with something to publish."""
+        """Return ``(shard, published, last)`` of each of our shards with something to publish.
+
+        Raises:
+            StoreUnavailableError: The database does not answer now.
+        """
         query = sa.select(shards.c.shard, shards.c.published, shards.c.last).where(
             shards.c.published < shards.c.last, shards.c.shard.in_(self._only)
         )
-        with self._readers.connect() as connection:
+        with reading(self._readers) as connection:
             return [(row.shard, row.published, row.last) for row in connection.execute(query.order_by(shards.c.shard))]
 
     def after(self, shard: int, cursor: int) -> list[Outgoing]:
-        """Return the next messages of ``shard`` after ``cursor``, in order, ``SLICE`` at most."""
+        """Return the next messages of ``shard`` after ``cursor``, in order, ``SLICE`` at most.
+
+        Raises:
+            StoreUnavailableError: The database does not answer now.
+        """
         start = shard << POSITION_BITS
         query = (
             sa.select(records, boxes.c.box, boxes.c.controller)
@@ -65,7 +74,7 @@ class Outgoings:
             .order_by(records.c.position)
             .limit(SLICE)
         )
-        with self._readers.connect() as connection:
+        with reading(self._readers) as connection:
             return [self._outgoing_of(connection, row) for row in connection.execute(query)]
 
     def topic_of(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]], record: AnyRecord) -> str:

@@ -12,9 +12,10 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from veilleur_fleet.access.porter import Entrance, Porter, ask_who
+from veilleur_fleet.access.porter import SILENT, Entrance, Porter, ask_who
 from veilleur_fleet.errors import AccessRejectedError, QueryRejectedError
 from veilleur_fleet.metrics import Metrics
+from veilleur_fleet.store.database import UNAVAILABLE
 from veilleur_fleet.store.past import Past
 from veilleur_fleet.web import api, dpo, login, notices, pages, records, services, stream
 from veilleur_fleet.web.answers import Fault, Health
@@ -70,6 +71,11 @@ def web_app(
             return await api.refuse_question(request, error)
         return pages.trouble(painter, request, status)
 
+    async def put_off(request: Request, _: Exception) -> Response:
+        return await refuse(request, HTTPException(503, headers={"Retry-After": "5"}))
+
+    for silence in UNAVAILABLE:
+        app.add_exception_handler(silence, put_off)
     app.add_exception_handler(HTTPException, refuse)
     app.add_exception_handler(RequestValidationError, refuse)
     app.add_exception_handler(QueryRejectedError, refuse)
@@ -85,6 +91,8 @@ def _sentence_of(status: int) -> str:
             return "your role does not open this address"
         case 405:
             return "only GET is answered here"
+        case 503:
+            return SILENT
         case 413:
             return "this is too long to be taken"
         case _:
