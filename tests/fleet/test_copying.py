@@ -39,7 +39,8 @@ def test_rows_of_two_tables_are_there_in_order_however_they_were_handed_over(dat
 
 
 def test_handing_over_does_not_wait_for_the_server(database, ask) -> None:
-    writer, held = database.writer, 100
+    writer, held = database.writer, 20
+    writer.execute("SET lock_timeout = '60s'")
     with database.desk.begin() as other:
         other.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
         writer.begin()
@@ -111,6 +112,7 @@ def test_rolling_back_forgets_what_was_sent_and_what_was_not(database, ask) -> N
 def test_a_session_that_is_cut_off_is_unavailable_and_the_next_one_begins_anew(database, ask, begun) -> None:
     writer = database.writer
     (pid,) = writer.execute("SELECT pg_backend_pid()").fetchone()
+    writer.execute("SET lock_timeout = '60s'")
     writer.begin()
     with database.desk.begin() as other:
         other.exec_driver_sql("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
