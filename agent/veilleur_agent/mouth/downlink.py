@@ -165,24 +165,26 @@ class Downlink:
         """Fetch documents and announce each; return how many could not be had. One that fails keeps no other back."""
         failed = 0
         for pointer in missing:
-            self._tries[pointer.sha256] = self._tries.get(pointer.sha256, 0) + 1
+            tries = self._tries.get(pointer.sha256, 0) + 1
+            if pointer.sha256 in self._tries:  # else a twin that came meanwhile wants it no more
+                self._tries[pointer.sha256] = tries
             try:
                 data = await self._fetcher.document(pointer)
                 await asyncio.to_thread(self._store.put, pointer.sha256, data)
             except FetchFailedError as error:
                 failed += 1
-                await self._note(pointer, error.fault)
+                await self._note(pointer, error.fault, tries)
                 if error.fault is FetchFault.UNREACHABLE:
                     self._lost()
                     return len(missing)
             else:
-                await self._note(pointer, FetchFault.NONE)
+                await self._note(pointer, FetchFault.NONE, tries)
                 self._announce(DocumentReady(pointer.kind, pointer.sha256))
         return failed
 
-    async def _note(self, pointer: Pointer, fault: FetchFault) -> None:
+    async def _note(self, pointer: Pointer, fault: FetchFault, tries: int) -> None:
         """Say what is in the way of a document: at the second try and then each hour, and when it could be had."""
-        tries, now_s = self._tries[pointer.sha256], self._clock.elapsed_s()
+        now_s = self._clock.elapsed_s()
         alarmed_s = self._alarmed_s.get(pointer.sha256)
         if fault is FetchFault.NONE:
             self._tell("document.fetched", kind=pointer.kind, tries=tries)

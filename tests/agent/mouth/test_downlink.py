@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from door_double import NOT_THERE, DoorDouble, door_double, whole
+from door_double import HANG, NOT_THERE, DoorDouble, door_double, whole
 from veilleur_agent.events import check_event
 from veilleur_agent.mouth.downlink import FETCHED_BYTES_MAX, HEARD, Downlink, Pace
 from veilleur_agent.mouth.fetch import Door, Fetcher
@@ -139,6 +139,17 @@ async def test_one_that_cannot_be_had_keeps_no_other_back_and_is_had_at_last(wan
             (FetchFault.NONE, STOP[0].sha256[:16]),
         ], "the first failure may be chance; an hour long there is no second alarm; then all is well"
         assert one.alarms[-1].tries == 4
+
+
+async def test_a_document_that_is_wanted_no_more_while_it_is_fetched_ends_nothing(wanting) -> None:
+    async with wanting() as one:
+        one.door.answers[path_of(POLICY[0])] = [whole(POLICY[1][:3], length=len(POLICY[1])) + HANG, whole(POLICY[1])]
+        one.hands_out(STOP)
+        one.hear(POLICY)
+        await one.until(lambda: one.door.paths() == [path_of(POLICY[0])])
+        one.hear(STOP, sequence=2)
+        one.door.hangs.set()
+        await one.until(lambda: ready(STOP[0]) in one.announced and one.names() == {STOP[0].sha256})
 
 
 async def test_while_the_door_is_down_it_is_tried_again_and_its_addresses_are_asked_for(wanting) -> None:
