@@ -72,10 +72,13 @@ class Clerk:
         self._fresh.set()
 
     async def write(self, what: What) -> bool:
-        """Write ``what`` down now, with what waits; tell whether it stands in the audit."""
-        self.note(what)
-        await self._turn()
-        return not self.is_tight
+        """Write ``what`` down now, after what waits; tell whether it stands in the audit. If not, it is forgotten."""
+        try:
+            await self.do(lambda log: log.append(what))
+        except AuditUnwritableError:
+            await self._turn()  # box learns at once that everything is to be strict
+            return False
+        return True
 
     async def begin(self) -> None:
         """Open the log and write what waits; a disk that refuses is tried again.
@@ -94,7 +97,7 @@ class Clerk:
             self._fresh.clear()
             await self._turn()
 
-    async def do(self, work: Callable[[AuditLog], None]) -> None:
+    async def do(self, work: Callable[[AuditLog], object]) -> None:
         """Do ``work`` on the log in the clerk's thread, after what waits is written; raises what it raises.
 
         Raises:
@@ -147,7 +150,7 @@ class Clerk:
             self._do_chores(log)
         return refused or log.is_short or (self.is_tight and not whats)
 
-    def _do(self, work: Callable[[AuditLog], None]) -> None:
+    def _do(self, work: Callable[[AuditLog], object]) -> None:
         if self._log is None:
             raise AuditUnwritableError("the audit log is not open")
         work(self._log)

@@ -4,16 +4,18 @@ import asyncio
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from box_builders import HandClock
-from veilleur_agent.audit import CHECKPOINT_EVERY_S, AuditLog
+from veilleur_agent.audit import CHECKPOINT_EVERY_S, RESERVE_BYTES, AuditLog
 from veilleur_agent.audit_view import NoAuditError, look_into, said_of
 from veilleur_agent.clerk import WAITING_MAX, Clerk, entry_of, noting
 from veilleur_contracts.audit import (
+    ClipsExported,
     ClockJumped,
     DiskFull,
     PeerCutOff,
@@ -139,6 +141,38 @@ async def test_more_than_can_wait_is_counted_as_lost(desk: Desk) -> None:
     await desk.clerk.begin()
     await desk.clerk.close()
     assert desk.written()[-1] == DiskFull(7)
+
+
+EXPORTED = ClipsExported("gare", date(2026, 5, 1), "A. Roux", "opj", "26/114")
+
+
+async def test_an_errand_that_cannot_be_written_is_refused_each_time_and_left_behind_by_none(desk: Desk) -> None:
+    (desk.folder / "key").mkdir()
+    assert [await desk.clerk.write(EXPORTED) for _ in range(3)] == [False] * 3
+    assert desk.tightened == [True]
+    (desk.folder / "key").rmdir()
+    assert await desk.clerk.write(EXPORTED)
+    await desk.clerk.close()
+    assert desk.written().count(EXPORTED) == 1, "what a command was told was not done is in no audit"
+
+
+async def test_an_errand_behind_more_than_can_wait_is_written_and_not_only_said_to_be(desk: Desk) -> None:
+    for by_s in range(WAITING_MAX):
+        desk.clerk.note(ClockJumped(by_s))
+    assert await desk.clerk.write(EXPORTED)
+    await desk.clerk.close()
+    assert EXPORTED in desk.written()
+
+
+async def test_an_errand_that_spent_the_reserve_stands_in_the_audit_and_is_written_once(desk: Desk) -> None:
+    await desk.clerk.begin()
+    assert desk.clerk._log is not None
+    desk.clerk._log._is_short = True
+    (desk.folder / ".reserve").unlink()
+    with files_no_longer_than(RESERVE_BYTES - 1):  # the entry fits, the reserve does not
+        assert await desk.clerk.write(EXPORTED)
+    await desk.clerk.close()
+    assert desk.written().count(EXPORTED) == 1
 
 
 @pytest.mark.parametrize(
