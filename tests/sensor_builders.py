@@ -31,6 +31,27 @@ LUXMETER = Decoder("luxmeter", "light", 1, 2, (Field("lux", 0, 2, least=0, most=
 RIVER = Sensor("vistre-amont", EUI, "30189", "ultrasonic")
 SQUARE = Sensor("arenes", "a84041ffff000001", "30189", "meter")
 PARK = Sensor("jardins", "a84041ffff000002", "30189", "luxmeter")
+PARK_SITE = """
+[site]
+box = "b"
+controller = "ville"
+[[camera]]
+id = "gare"
+insee = "30189"
+source = "/dev/video0"
+[[decoder]]
+id = "luxmeter"
+measures = "light"
+f_port = 1
+length = 2
+field = [{ name = "lux", at = 0, length = 2, least = 0, most = 65535 }]
+[[sensor]]
+id = "jardins"
+dev_eui = "a84041ffff000002"
+insee = "30189"
+decoder = "luxmeter"
+"""
+"""A site that hears PARK by LUXMETER."""
 DECODERS, SENSORS = (ULTRASONIC, METER, LUXMETER), (RIVER, SQUARE, PARK)
 
 

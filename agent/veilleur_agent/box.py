@@ -124,7 +124,7 @@ class Box:
             self._clerk,
             tell,
             clock,
-            addresses=lambda: self._resolver.known(BROKER_NAME),
+            known=self._resolver.known,
             is_synced=has_time,
         )
         self._tell = noting(tell, self._clerk.note, self._reporter.heard)

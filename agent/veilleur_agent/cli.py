@@ -272,7 +272,7 @@ app.command(
 )(validate)
 
 
-app.command(epilog="Example:  veilleur-agent firewall --site site.toml >veilleur.nft && nft -f veilleur.nft")(firewall)
+app.command(epilog="Example:  veilleur-agent firewall --site site.toml --state /var/lib/veilleur >box.nft")(firewall)
 
 
 @app.command(

@@ -17,10 +17,11 @@ from typing import Annotated, Final
 
 import typer
 
+from veilleur_agent.enrolled import broker_for, door_for, read_enrolled
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.preflight import hosts_of
 from veilleur_agent.resolver import addresses_of
-from veilleur_agent.settings import BrokerAddress, DoorAddress, broker_of, door_of, settings_of
+from veilleur_agent.settings import BrokerAddress, DoorAddress, broker_of, settings_of
 from veilleur_contracts.site import read_site
 
 TABLE: Final = "veilleur"
@@ -102,20 +103,25 @@ async def look_up(hosts: Iterable[tuple[str, int]]) -> tuple[Endpoint, ...]:
 def firewall(
     site: Annotated[Path, typer.Option("--site", help="The site of this box: its cameras.")],
     broker: Annotated[
-        str | None, typer.Option("--broker", help="Where the mouth speaks; else VEILLEUR_BROKER.")
+        str | None, typer.Option("--broker", help="Where the mouth speaks; else VEILLEUR_BROKER, or the enrolment.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Folder of the box, which knows where it enrolled.")
     ] = None,
 ) -> None:
     """Print nftables rules that let eye and mouth, by their users, reach their cameras and their fleet alone."""
-    settings = settings_of(broker=broker)
+    settings = settings_of(broker=broker, state=state)
     if settings.eye_uid is None or settings.mouth_uid is None:
         raise StartRefusedError(
             "a firewall tells eye and mouth apart by their users: set VEILLEUR_EYE_UID and VEILLEUR_MOUTH_UID"
         )
-    cameras = asyncio.run(look_up(hosts_of(read_site(site).camera).values()))
-    speaks_to: list[BrokerAddress | DoorAddress] = [broker_of(settings.broker.get_secret_value())]
+    found, enrolled = read_site(site), read_enrolled(settings.state)
+    cameras = asyncio.run(look_up(hosts_of(found.camera).values()))
+    mouths = broker_for(settings, found, enrolled)
+    speaks_to: list[BrokerAddress | DoorAddress] = [mouths]
     if settings.gateway is not None:
         speaks_to.append(broker_of(settings.gateway.get_secret_value(), "VEILLEUR_GATEWAY"))
-    door = door_of(settings.fleet)
+    door = door_for(settings, enrolled, mouths)
     speaks_to += [] if door is None else [door]
     fleet = asyncio.run(look_up((one.host, one.port) for one in speaks_to))
     rules = (Reachable("eye", settings.eye_uid, cameras), Reachable("mouth", settings.mouth_uid, fleet))

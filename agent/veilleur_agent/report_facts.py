@@ -5,13 +5,15 @@ standing ───────┼──▶ Law, CameraFacts, ConfinementFacts, �
 measured ───────┘
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from veilleur_agent.confine.report import ConfinementReport
+from veilleur_agent.control import BROKER_NAME, FLEET_NAME
+from veilleur_agent.preflight import Plan
 from veilleur_contracts.audit import Process
 from veilleur_contracts.policy import STRICTEST, Permissions
 from veilleur_contracts.policy_document import PolicyRejectedError
@@ -19,6 +21,7 @@ from veilleur_contracts.report import (
     REFERENCES_MAX,
     CameraFacts,
     ConfinementFacts,
+    Destination,
     Law,
     Opinion,
     Permitted,
@@ -122,6 +125,22 @@ def permitted_of(permissions: Permissions) -> Permitted:
         masks=len(permissions.masks),
         masks_decided=permissions.masks_decided,
     )
+
+
+def destinations_of(plan: Plan, known: Callable[[str], tuple[str, ...]]) -> tuple[Destination, ...]:
+    """Return everywhere the mouth may speak.
+
+    Args:
+        plan: What the box is.
+        known: Where a name leads now.
+    """
+    broker, door, gateway = plan.broker, plan.door or plan.identity, plan.gateway
+    found = [Destination(broker.host, broker.port, known(BROKER_NAME))]
+    if door is not None:
+        found.append(Destination(door.host, door.port, known(FLEET_NAME), "door"))
+    if gateway is not None:
+        found.append(Destination(gateway.address, gateway.port, (gateway.address,), "gateway"))
+    return tuple(found)
 
 
 def confinement_of(reports: Mapping[str, ConfinementReport], uids: Mapping[str, int]) -> tuple[ConfinementFacts, ...]:

@@ -26,7 +26,14 @@ from veilleur_agent.enrolment import pinned_root
 from veilleur_agent.events import Tell
 from veilleur_agent.freezes import freezes_of
 from veilleur_agent.preflight import Plan
-from veilleur_agent.report_facts import REDACTION, camera_of, confinement_of, law_of, standing_in
+from veilleur_agent.report_facts import (
+    REDACTION,
+    camera_of,
+    confinement_of,
+    destinations_of,
+    law_of,
+    standing_in,
+)
 from veilleur_agent.report_measure import Private, models_in, open_files, retention_in
 from veilleur_agent.swap import swaps_here
 from veilleur_contracts.audit import ClipsExported, ReportMade, decode_entry
@@ -37,7 +44,6 @@ from veilleur_contracts.policy_document import canonical, document_sha256
 from veilleur_contracts.report import (
     AccessFacts,
     AuditFacts,
-    Destination,
     EgressFacts,
     Identity,
     Outcome,
@@ -90,7 +96,7 @@ class Reporter:
         clerk: The one writer of the audit.
         tell: Box's log.
         clock: For dates and for waiting.
-        addresses: Where the broker's name leads now.
+        known: Where a name leads now.
         is_synced: Whether a time source holds the clock.
         pace: When a report is due.
     """
@@ -102,7 +108,7 @@ class Reporter:
         tell: Tell,
         clock: Clock,
         *,
-        addresses: Callable[[], tuple[str, ...]],
+        known: Callable[[str], tuple[str, ...]],
         is_synced: Callable[[], bool],
         pace: ReportPace | None = None,
     ) -> None:
@@ -110,7 +116,7 @@ class Reporter:
         self._clerk = clerk
         self._tell = tell
         self._clock = clock
-        self._addresses = addresses
+        self._known = known
         self._is_synced = is_synced
         self._pace = pace or ReportPace()
         self._courier = Courier(plan.papers)
@@ -267,7 +273,7 @@ class Reporter:
         sent = _sum(heard.sent_before, heard.sent)
         return EgressFacts(
             since_ms=self._started_ms,
-            destinations=(Destination(plan.broker.host, plan.broker.port, self._addresses()),),
+            destinations=destinations_of(plan, self._known),
             camera_ports=plan.eye_reach().ports,
             sent_messages=sent.messages,
             sent_bytes=sent.message_bytes,

@@ -268,12 +268,20 @@ class RetentionFacts(Closed, frozen=True):
     frozen: Natural
 
 
-class Destination(Closed, frozen=True):
-    """Where the mouth may speak: what was configured, and where that led."""
+class Destination(Closed, frozen=True, omit_defaults=True):
+    """Where the mouth may speak: what was configured, and where that led.
+
+    Attributes:
+        host: As it was configured.
+        port: TCP port.
+        addresses: Where that leads now.
+        what: The broker, the fleet's door, or the radio gateway beside the box.
+    """
 
     host: Host
     port: Small
     addresses: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=8)]
+    what: Literal["broker", "door", "gateway"] = "broker"
 
 
 class EgressFacts(Closed, frozen=True):

@@ -204,8 +204,8 @@ CHECKS: Final = (
     Check(
         "P17",
         Part.EGRESS,
-        "La bouche n'a qu'une destination.",
-        "The mouth has one destination.",
+        "La bouche ne parle qu'au courtier et à la porte de sa flotte, et à la passerelle radio à côté du boîtier.",
+        "The mouth speaks to the broker and the door of its fleet, and to the radio gateway beside the box, alone.",
         "tests/agent/confine/test_mouth.py",
         rules.one_way_out,
     ),

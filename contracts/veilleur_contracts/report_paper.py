@@ -227,8 +227,8 @@ def _retention(report: Report, lang: Lang) -> Iterator[Row]:
 
 def _egress(report: Report, lang: Lang) -> Iterator[Row]:
     facts = report.egress
-    places = (f"{one.host}:{one.port} ({', '.join(one.addresses) or '?'})" for one in facts.destinations)
-    yield Row(word("destinations", lang), " ; ".join(places))
+    for one in facts.destinations:
+        yield Row(word(one.what, lang), f"{one.host}:{one.port} ({', '.join(one.addresses) or '?'})")
     yield Row(word("camera_ports", lang), ", ".join(map(str, facts.camera_ports)) or word("none", lang))
     sent = {"bytes": facts.sent_bytes, "messages": facts.sent_messages, "refused": facts.refused_messages}
     yield Row(word("sent", lang, since=at(facts.since_ms)), word("sent_facts", lang, **sent))

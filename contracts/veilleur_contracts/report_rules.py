@@ -181,9 +181,11 @@ def nothing_kept_unasked(report: Report) -> Finding:
 
 
 def one_way_out(report: Report) -> Finding:
-    """Judge whether the mouth speaks to nobody but the broker it was given."""
-    places = [f"{one.host}:{one.port}" for one in report.egress.destinations]
-    return _found(len(places) == 1, "1", ", ".join(places) or "0")
+    """Judge whether the mouth speaks to one broker, and to one door and one gateway at most."""
+    kinds = [one.what for one in report.egress.destinations]
+    places = [f"{one.what} {one.host}:{one.port}" for one in report.egress.destinations]
+    holds = "broker" in kinds and len(set(kinds)) == len(kinds)
+    return _found(holds, "broker (+ door, gateway)", ", ".join(places) or "0")
 
 
 def link_within_budget(report: Report) -> Finding:

@@ -124,7 +124,9 @@ _WORDS: Final[dict[str, Pair]] = {
     "store_facts": ("{n} jour(s) de caméra, {size} octets chiffrés", "{n} day(s) of cameras, {size} sealed bytes"),
     "oldest": ("La plus ancienne", "The oldest"),
     "frozen": ("Gelées pour la justice", "Frozen for justice"),
-    "destinations": ("Destinations de la bouche", "Destinations of the mouth"),
+    "broker": ("La bouche parle au courtier", "The mouth speaks to the broker"),
+    "door": ("La bouche parle à la porte de la flotte", "The mouth speaks to the fleet's door"),
+    "gateway": ("La bouche écoute la passerelle radio", "The mouth hears the radio gateway"),
     "camera_ports": ("Ports que l'œil peut joindre", "Ports that the eye may reach"),
     "sent": ("Émis depuis {since}", "Sent since {since}"),
     "sent_facts": (

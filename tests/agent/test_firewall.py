@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from proof.hosts import path_of
 from veilleur_agent.cli import app
+from veilleur_agent.enrolled import Enrolled, write_enrolled
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.firewall import Endpoint, Reachable, look_up, ruleset_of
 
@@ -47,12 +48,23 @@ def test_a_name_nobody_knows_is_refused_rather_than_cut_off() -> None:
 def test_the_command_prints_the_rules_of_a_site(tmp_path) -> None:
     site = tmp_path / "site.toml"
     site.write_text(SITE.format("rtsp://192.0.2.9/main"), encoding="utf-8")
-    more = {"VEILLEUR_FLEET": "https://192.0.2.2:8443", "VEILLEUR_GATEWAY": "mqtt://127.0.0.1:1884"}
-    called = ["firewall", "--site", str(site), "--broker", "mqtt://192.0.2.1"]
+    more = {"VEILLEUR_FLEET": "http://192.0.2.2:8443", "VEILLEUR_GATEWAY": "mqtt://127.0.0.1:1884"}
+    called = ["firewall", "--site", str(site), "--broker", "mqtt://192.0.2.1", "--state", str(tmp_path)]
     done = CliRunner().invoke(app, called, env=UIDS | more)
     assert done.exit_code == 0, done.output
     assert "192.0.2.9 . 554" in done.output
     assert "127.0.0.1 . 1884, 192.0.2.1 . 1883, 192.0.2.2 . 8443" in done.output
+
+
+def test_an_enrolled_box_is_not_cut_off_from_the_fleet_it_enrolled_with(tmp_path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(SITE.format("rtsp://192.0.2.9/main"), encoding="utf-8")
+    write_enrolled(
+        tmp_path, Enrolled("b", "ville", "https://192.0.2.2:8443", "mqtts://192.0.2.1:8883", "a certificate")
+    )
+    done = CliRunner().invoke(app, ["firewall", "--site", str(site), "--state", str(tmp_path)], env=UIDS)
+    assert done.exit_code == 0, done.output
+    assert "elements = { 192.0.2.1 . 8883, 192.0.2.2 . 8443 }" in done.output
 
 
 def test_without_users_there_is_nothing_to_tell_apart(tmp_path) -> None:

@@ -13,6 +13,7 @@ from veilleur_contracts.policy_document import MalformedDocumentError, PolicyRej
 from veilleur_contracts.report import (
     ENVELOPE_BYTES_MAX,
     REPORT_BYTES_MAX,
+    Destination,
     Outcome,
     Said,
     StopInForce,
@@ -97,6 +98,7 @@ def test_in_a_good_report_every_check_holds() -> None:
         ("P16", within(GOOD, "retention", oldest_ms=GOOD.made_ms, **KEPT)),
         ("P17", spoilt("egress", destinations=GOOD.egress.destinations * 2)),
         ("P17", spoilt("egress", destinations=())),
+        ("P17", spoilt("egress", destinations=(Destination("fleet.nimes.lan", 8443, (), "door"),))),
         ("P18", spoilt("egress", link_bytes=591_495)),
         ("P19", spoilt("egress", link_cuts=1)),
         ("P20", spoilt("egress", output_dropped_bytes=9)),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sensor_builders import DECODERS, LUXMETER, METER, PARK, RIVER, SENSORS, ULTRASONIC
+from sensor_builders import DECODERS, LUXMETER, METER, PARK, PARK_SITE, RIVER, SENSORS, ULTRASONIC
 from veilleur_contracts.sensors import WIRE_RANGE, DecoderRejectedError, Field, check_sensors
 from veilleur_contracts.site import SiteRejectedError, parse_site
 
@@ -67,34 +67,12 @@ def test_what_contradicts_itself_is_refused(sensors, decoders, sentence) -> None
         check_sensors(sensors, decoders, "site")
 
 
-SITE = """
-[site]
-box = "b"
-controller = "ville"
-[[camera]]
-id = "gare"
-insee = "30189"
-source = "/dev/video0"
-[[decoder]]
-id = "luxmeter"
-measures = "light"
-f_port = 1
-length = 2
-field = [{ name = "lux", at = 0, length = 2, least = 0, most = 65535 }]
-[[sensor]]
-id = "jardins"
-dev_eui = "a84041ffff000002"
-insee = "30189"
-decoder = "DECODER"
-"""
-
-
 def test_a_site_names_sensors_and_their_decoders() -> None:
-    site = parse_site(SITE.replace("DECODER", "luxmeter").encode(), "site.toml")
+    site = parse_site(PARK_SITE.encode(), "site.toml")
     assert site.sensor == (PARK,)
     assert site.decoder == (LUXMETER,)
 
 
 def test_a_site_whose_sensors_cannot_be_read_is_refused() -> None:
     with pytest.raises(SiteRejectedError, match="no decoder gone"):
-        parse_site(SITE.replace("DECODER", "gone").encode(), "site.toml")
+        parse_site(PARK_SITE.replace('decoder = "luxmeter"', 'decoder = "gone"').encode(), "site.toml")

@@ -1,9 +1,12 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sensor_builders import PARK_SITE
 from veilleur_agent.preflight import Plan, StartRefusedError, gateway_of, lock_state, plan_of
+from veilleur_agent.report_facts import destinations_of
 from veilleur_agent.settings import SettingsRejectedError, broker_of, door_of, settings_of
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.site import parse_site
@@ -215,21 +218,6 @@ def test_the_environment_is_read_and_the_command_line_wins(monkeypatch) -> None:
     assert "geheim" not in repr(settings)
 
 
-SENSOR = """
-[[decoder]]
-id = "luxmeter"
-measures = "light"
-f_port = 1
-length = 2
-field = [{ name = "lux", at = 0, length = 2, least = 0, most = 65535 }]
-[[sensor]]
-id = "jardins"
-dev_eui = "a84041ffff000002"
-insee = "30189"
-decoder = "luxmeter"
-"""
-
-
 @pytest.mark.parametrize(
     ("gateway", "sentence"),
     [
@@ -239,20 +227,32 @@ decoder = "luxmeter"
     ],
 )
 def test_sensors_without_a_gateway_that_can_be_reached_are_refused(gateway, sentence) -> None:
-    site = parse_site(f"{SITE_HEAD}{SENSOR}".encode(), "site.toml")
+    site = parse_site(PARK_SITE.encode(), "site.toml")
     with pytest.raises(RejectedError, match=sentence):
         gateway_of(site, settings_of(gateway=gateway))
 
 
 def test_the_mouth_is_given_the_gateway_of_a_site_with_sensors_and_may_reach_it() -> None:
-    site = parse_site(f"{SITE_HEAD}{SENSOR}".encode(), "site.toml")
+    site = parse_site(PARK_SITE.encode(), "site.toml")
     found = gateway_of(site, settings_of(gateway="mqtt://v:geheim@127.0.0.1:1884"))
     assert found is not None
     assert (found.address, found.port, found.sensors) == ("127.0.0.1", 1884, site.sensor)
     assert "geheim" not in repr(found)
-    assert gateway_of(parse_site(SITE_HEAD.encode(), "site.toml"), settings_of()) is None
+    assert gateway_of(parse_site(PARK_SITE.split("[[decoder]]")[0].encode(), "site.toml"), settings_of()) is None
 
 
-SITE_HEAD = (
-    '[site]\nbox = "b"\ncontroller = "ville"\n[[camera]]\nid = "gare"\ninsee = "30189"\nsource = "/dev/video0"\n'
-)
+def test_the_report_names_every_place_the_mouth_may_connect_to(desk: Desk) -> None:
+    site = parse_site(PARK_SITE.encode(), "site.toml")
+    plan = replace(
+        desk.plan(),
+        broker=broker_of("mqtts://broker.example"),
+        door=door_of("https://fleet.example:8443"),
+        gateway=gateway_of(site, settings_of(gateway="mqtt://127.0.0.1:1884")),
+    )
+    told = destinations_of(plan, {"broker": ("10.0.0.1",), "fleet": ("10.0.0.2",)}.__getitem__)
+    assert [(one.what, one.host, one.addresses) for one in told] == [
+        ("broker", "broker.example", ("10.0.0.1",)),
+        ("door", "fleet.example", ("10.0.0.2",)),
+        ("gateway", "127.0.0.1", ("127.0.0.1",)),
+    ]
+    assert tuple(sorted(one.port for one in told)) == plan.mouth_reach().ports
