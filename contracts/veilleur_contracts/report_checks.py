@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from veilleur_contracts import report_rules as rules
 from veilleur_contracts.audit import Process
+from veilleur_contracts.french import spaced
 from veilleur_contracts.report import CheckResult, Outcome, Report
 from veilleur_contracts.report_rules import Finding, Judge
 
@@ -55,7 +56,7 @@ class Check:
 
     def claim(self, lang: Lang) -> str:
         """Return what it claims in ``lang``."""
-        return self.fr if lang == "fr" else self.en
+        return spaced(self.fr) if lang == "fr" else self.en
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from veilleur_contracts.french import spaced
 from veilleur_contracts.report_checks import Lang
 
 Pair = tuple[str, str]
@@ -192,8 +193,8 @@ _WORDS: Final[dict[str, Pair]] = {
     "objects": ("objets encombrants", "bulky objects"),
     "road": ("état de la route", "state of the road"),
     "speeds": ("vitesses", "speeds"),
-    "dpo-ville": ("la DPO de la ville", "the city's DPO"),
-    "dpo-agglo": ("la DPO de l'agglomération", "the agglomeration's DPO"),
+    "dpo-ville": ("le ou la DPO de la ville", "the city's DPO"),
+    "dpo-agglo": ("le ou la DPO de l'agglomération", "the agglomeration's DPO"),
     "operator": ("l'opérateur", "the operator"),
     "favourable": ("favorable", "favourable"),
     "with-reservations": ("avec réserves", "with reservations"),
@@ -225,6 +226,42 @@ _WORDS: Final[dict[str, Pair]] = {
     "other-key": ("autre clé", "another key"),
     "refused-report": ("rapport refusé", "report refused"),
     "refused-audit": ("journal refusé", "audit refused"),
+    "told-edited": (
+        "Une entrée du journal n'est plus celle que le boîtier avait signée.",
+        "An entry of the audit is no longer what the box had signed.",
+    ),
+    "told-dropped": (
+        "Des entrées du journal ont disparu.",
+        "Entries of the audit are gone.",
+    ),
+    "told-reordered": (
+        "Des entrées du journal ont changé de place.",
+        "Entries of the audit stand elsewhere than before.",
+    ),
+    "told-truncated": (
+        "Le journal du boîtier est plus court que ce qu'il avait déjà montré : remis d'une sauvegarde, ou coupé.",
+        "The audit of the box is shorter than what it had shown already: put back from a backup, or cut.",
+    ),
+    "told-forked": (
+        "Le boîtier raconte une autre histoire que celle qu'il avait signée.",
+        "The box tells another history than the one it had signed.",
+    ),
+    "told-unsigned": (
+        "La tête du journal n'est pas signée par la clé connue de ce boîtier.",
+        "The head of the audit is not signed by the known key of this box.",
+    ),
+    "told-other-key": (
+        "Une autre clé que celle qui est connue a signé : nouvel enrôlement, ou usurpation.",
+        "Another key than the known one has signed: a new enrolment, or somebody else.",
+    ),
+    "told-refused-report": (
+        "Un rapport est arrivé qui ne peut pas être vérifié.",
+        "A report came that cannot be verified.",
+    ),
+    "told-refused-audit": (
+        "Une partie du journal est arrivée qui ne peut pas être vérifiée.",
+        "A part of the audit came that cannot be verified.",
+    ),
     "unit-P01": ("interdits restés possibles", "forbidden things found possible"),
     "unit-P02": ("interdits restés possibles", "forbidden things found possible"),
     "unit-P04": ("utilisateurs", "users"),
@@ -298,10 +335,14 @@ TRIALS: Final[Mapping[int, Pair]] = MappingProxyType(
 def word(key: str, lang: Lang, /, **values: object) -> str:
     """Return the words of ``key`` in ``lang``; a key nobody wrote words for stands for itself."""
     found = WORDS.get(key)
-    return key if found is None else found[lang == "en"].format(**values)
+    return key if found is None else _said(found, lang).format(**values)
 
 
 def trial(number: int, lang: Lang) -> str:
     """Return what was tried, in ``lang``."""
     found = TRIALS.get(number)
-    return str(number) if found is None else found[lang == "en"]
+    return str(number) if found is None else _said(found, lang)
+
+
+def _said(pair: Pair, lang: Lang) -> str:
+    return pair[1] if lang == "en" else spaced(pair[0])

@@ -7,6 +7,7 @@ from typing import Final
 
 from babel.messages.pofile import read_po
 
+from veilleur_contracts.french import spaced
 from veilleur_fleet.errors import SettingsRejectedError
 
 KNOWN: Final = ("fr", "en")
@@ -41,4 +42,5 @@ def texts_of(domain: str, code: str) -> Texts:
     path = resources.files("veilleur_fleet") / "locales" / code / "LC_MESSAGES" / f"{domain}.po"
     with path.open("rb") as file:
         catalogue = read_po(file, locale=code)
-    return Texts(code, {str(one.id): str(one.string) for one in catalogue if one.id and one.string and not one.fuzzy})
+    said = {str(one.id): str(one.string) for one in catalogue if one.id and one.string and not one.fuzzy}
+    return Texts(code, {sentence: spaced(words) for sentence, words in said.items()} if code == "fr" else said)

@@ -12,6 +12,7 @@ from house_builders import House, form_token_in, log_in
 from pdf_builders import text_of
 from report_builders import OTHER_KEY, Reporting, a_report, confinement, within
 from veilleur_contracts.audit import Process
+from veilleur_contracts.audit_check import FaultKind
 from veilleur_contracts.report import read_report
 from veilleur_contracts.report_checks import CHECKS
 from veilleur_contracts.report_words import word
@@ -204,6 +205,34 @@ async def test_a_dpo_publishes_what_was_signed_elsewhere_and_it_is_written_down(
         ("root", "op"),
         ("stop", "dpo1"),
     ]
+
+
+async def test_a_refusal_is_said_in_the_readers_language_with_the_exact_words_marked_as_english(house, hall) -> None:
+    house.office.publish(hall.root.read_bytes(), "op")
+    unsigned = hall.policy(3, signers=("operator",))
+    async with house.browser() as web:
+        await log_in(web, "dpo1")
+        for data, sentence in (
+            (unsigned.read_bytes(), "Il manque une signature ou un avis (visa) nécessaire."),
+            (unsigned.read_bytes()[:200], "Le fichier est coupé"),
+            (b"rubbish", "Le fichier ne contient pas de document signé"),
+        ):
+            page = await send(web, data, "fr")
+            assert page.status_code == 400
+            assert sentence in page.text.replace("&#39;", "'")
+            assert re.search(r'<span class="words" lang="en">[^<]{10,}</span>', page.text)
+
+
+async def test_an_alarm_of_the_audit_is_told_in_french(house, ledger, box) -> None:
+    reported(ledger, box)
+    ledger.store([Reporting(key=OTHER_KEY, now_ms=NOW_MS).report()])
+    page = await seen(house, "/dpo/box/gare-01", lang="fr")
+    assert "Une autre clé que celle qui est connue a signé\u202f: nouvel enrôlement, ou usurpation." in page.text
+
+
+def test_every_kind_of_alarm_has_its_sentence() -> None:
+    kinds = {*(kind.value for kind in FaultKind), "other-key", "refused-report", "refused-audit"}
+    assert {kind for kind in kinds if word(f"told-{kind}", "fr") == f"told-{kind}"} == set()
 
 
 async def test_nobody_publishes_without_a_name(database, clock) -> None:

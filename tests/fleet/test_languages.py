@@ -8,7 +8,9 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from veilleur_contracts.report_words import WORDS
 from veilleur_fleet.errors import SettingsRejectedError
+from veilleur_fleet.texts import texts_of
 from veilleur_fleet.web import words
 from veilleur_fleet.web.languages import KNOWN, languages_of
 
@@ -51,6 +53,20 @@ def test_a_translation_keeps_every_placeholder(code) -> None:
         given = message.string if isinstance(message.string, tuple) else (message.string,)
         for english, translated in zip(wanted, given, strict=True):
             assert set(re.findall(r"%\(\w+\)s", english)) == set(re.findall(r"%\(\w+\)s", translated)), english
+
+
+def test_no_french_sentence_can_break_before_its_punctuation_and_no_english_one_has_such_spaces() -> None:
+    french = [*LANGUAGES["fr"].words.values(), *texts_of("policy", "fr").words.values()]
+    assert [text for text in french if re.search(r"[^\s] [:;!?»](\s|$)|« ", text)] == []
+    assert any("\u202f:" in text for text in french)
+    assert not any("\u202f" in text for text in LANGUAGES["en"].words.values())
+
+
+def test_no_french_sentence_gives_the_dpo_a_gender() -> None:
+    sentences = [*LANGUAGES["fr"].words.values(), *texts_of("policy", "fr").words.values()]
+    sentences += [french for french, _ in WORDS.values()]
+    told = [text for text in sentences if re.search(r"(?<!ou )\b([Ll]a|[Uu]ne|[Ll]e|[Uu]n|du) DPO", text)]
+    assert told == []
 
 
 def test_english_says_what_the_program_says() -> None:

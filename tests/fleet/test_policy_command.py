@@ -353,7 +353,7 @@ RICH = a_policy(
             [
                 "état de la voie",
                 "encombrant",
-                "10 jours au plus ; Arrêté 2025-311 en autorise 15",
+                "10 jours au plus\u202f; Arrêté 2025-311 en autorise 15",
                 "aucune statistique",
                 "effacées",
             ],

@@ -42,7 +42,15 @@ WHO_CHARACTERS_MAX: Final = 100
 
 
 class PublicationRefusedError(RejectedError):
-    """A document that is not published; the sentence says why."""
+    """A document that is not published; the sentence says why.
+
+    Attributes:
+        why: Name of the error that a box, or the fleet, would raise of it; empty where there is no other.
+    """
+
+    def __init__(self, sentence: str, why: str = "") -> None:
+        super().__init__(sentence)
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class Desk:
             with self._engine.begin() as connection:
                 return self._publish(connection, document, who)
         except (PolicyRejectedError, DraftRejectedError) as error:
-            raise PublicationRefusedError(str(error)) from None
+            raise PublicationRefusedError(str(error), type(error).__name__) from None
         except UNAVAILABLE as error:
             reason = getattr(error, "orig", error)
             raise StoreUnavailableError(f"the database did not take the document: {reason}; try again") from None

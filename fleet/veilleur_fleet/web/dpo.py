@@ -36,6 +36,21 @@ NOT_TAKEN: Final = N_(
     "This fleet cannot send documents to boxes yet: put the file on the box with veilleur-agent offer."
 )
 REFUSED: Final = N_("Not published: a box would refuse it.")
+WHY: Final = {
+    "TruncatedDocumentError": N_("The file is cut off: ask whoever signed it for the whole of it."),
+    "MalformedDocumentError": N_("The file holds no signed document that a box could read."),
+    "WrongTypeError": N_("The file holds another kind of document."),
+    "WrongControllerError": N_("It speaks of another controller's boxes."),
+    "ForgedError": N_("A signature does not fit: the document or the signature was changed."),
+    "UnknownKeyError": N_("It is signed by a key that the root does not know."),
+    "UnderSignedError": N_("A signature or an opinion (visa) that it needs is missing."),
+    "OlderError": N_("One that is as new, or newer, is in force already."),
+    "ExpiredError": N_("Its time is over."),
+    "NotYetError": N_("It holds only later, or a clock is wrong."),
+    "DraftRejectedError": N_("A field still holds what the template leaves open."),
+    "StoreUnavailableError": N_("The database takes nothing just now: try again in a moment."),
+}
+"""What is said of a refusal in the reader's language, by the name of the error; the exact words are English."""
 PUBLISHED: Final = N_("Published: boxes are told within seconds, and verify it again themselves.")
 
 Publish = Callable[[bytes, str], object]
@@ -129,13 +144,21 @@ def _add_acts(router: APIRouter, painter: Painter, office: Office) -> None:
             file = form.get("document")
             data = await file.read(DOCUMENT_BYTES_MAX + 1) if isinstance(file, UploadFile) else b""
         if not data or len(data) > DOCUMENT_BYTES_MAX:
-            return _act_page(painter, request, caller, lang, office, said=TOO_LONG if data else NO_FILE)
-        said, reason = _publish(office, caller, data)
-        return _act_page(painter, request, caller, lang, office, said=said, reason=reason)
+            return _act_page(painter, request, caller, lang, office, said=_Said(TOO_LONG if data else NO_FILE))
+        return _act_page(painter, request, caller, lang, office, said=_publish(office, caller, data))
 
 
-def _publish(office: Office, caller: Caller, data: bytes) -> tuple[str, str]:
-    """Publish what was signed and note it, taken or not; return what to say, and why it was not taken."""
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What came of a file: what to say, why it was not taken, and the exact words of that, in English."""
+
+    what: str = ""
+    why: str = ""
+    words: str = ""
+
+
+def _publish(office: Office, caller: Caller, data: bytes) -> _Said:
+    """Publish what was signed and note it, taken or not."""
     by = By.caller(caller)
     try:
         envelope = read_envelope(data)
@@ -144,13 +167,14 @@ def _publish(office: Office, caller: Caller, data: bytes) -> tuple[str, str]:
             "sha256": document_sha256(envelope.content()),
         }
         if office.publish is None:
-            return NOT_TAKEN, ""
+            return _Said(NOT_TAKEN)
         office.publish(data, caller.name)
     except (RejectedError, TransientError) as error:
         office.actions.note(by, "document.refused", {"why": str(error)[:300]})
-        return REFUSED, str(error)
+        name = getattr(error, "why", "") or type(error).__name__
+        return _Said(REFUSED, WHY.get(name, ""), str(error))
     office.actions.note(by, "document.published", said)
-    return PUBLISHED, ""
+    return _Said(PUBLISHED)
 
 
 def _act_page(
@@ -160,20 +184,18 @@ def _act_page(
     lang: str | None,
     office: Office,
     *,
-    said: str = "",
-    reason: str = "",
+    said: _Said | None = None,
 ) -> HTMLResponse:
     language = language_of(painter, request, lang)
     role = caller.capacity.role.value if caller.capacity is not None else Role.DPO_VILLE.value
     role = role if role in {Role.DPO_VILLE.value, Role.DPO_AGGLO.value} else Role.DPO_VILLE.value
     values = {
         "said": said,
-        "reason": reason,
-        "is_good": said == PUBLISHED,
+        "is_good": said is None or said.what == PUBLISHED,
         "role": role,
         "steers": office.publish is not None,
     }
-    status = 200 if said in {"", PUBLISHED} else 400
+    status = 200 if values["is_good"] else 400
     return _page(painter, request, "dpo_act.html", language, status=status, **values)
 
 
@@ -230,5 +252,6 @@ def _page(
         return f"{here}?lang={changes.get('lang', language.code)}"
 
     shared = {"words": words, "link": link, "at": at, "kind_of": lambda kind: word(kind, _lang(language))}
+    shared |= {"told_of": lambda kind: word(f"told-{kind}", _lang(language))}
     html = painter.page(template, language, None, visit=visit_of(request), **shared, **values)
     return HTMLResponse(html, status)

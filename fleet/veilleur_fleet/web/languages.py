@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 
 from veilleur_contracts.clock import datetime_of
+from veilleur_contracts.french import spaced
 from veilleur_fleet.errors import SettingsRejectedError
 
 KNOWN: Final = ("fr", "en")
@@ -136,4 +137,6 @@ def _words_of(code: str) -> Mapping[str, str]:
             else:
                 forms = zip(_FORMS, message.string or (), strict=True)
                 words |= {f"{message.id[0]}\0{form}": text for form, text in forms}
+    if code == "fr":
+        words = {sentence: spaced(text) for sentence, text in words.items()}
     return MappingProxyType(words)
