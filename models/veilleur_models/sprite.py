@@ -59,42 +59,75 @@ def build_graph(width: int, height: int) -> "openvino.Model":
     import openvino as ov  # noqa: PLC0415 - only once telemetry is blocked
     from openvino import opset13 as op  # noqa: PLC0415 - only once telemetry is blocked
 
-    def number(value: float) -> object:
-        return op.constant(np.float32(value))
-
     image = op.parameter([1, 3, height, width], ov.Type.f32, name="image")
     image.output(0).get_tensor().set_names({"image"})
-    cells = op.avg_pool(image, [CELL_PX] * 2, [0, 0], [0, 0], [CELL_PX] * 2, exclude_pad=True)
-    blue, green, red = op.split(cells, 1, 3).outputs()
+    blue, green, red = op.split(_cells(image), 1, 3).outputs()
     brightness = op.maximum(op.maximum(blue, green), red)
-    squares = op.add(op.add(op.multiply(blue, blue), op.multiply(green, green)), op.multiply(red, red))
-    grey = op.add(op.add(blue, green), red)
-    # |chroma|² = |colour|² - sum² / 3, channel by channel: reductions over so few channels are slow on a CPU.
-    length = op.sqrt(op.relu(op.subtract(squares, op.multiply(op.multiply(grey, grey), number(1.0 / 3.0)))))
-    directions, reach = _palette()
-    # The directions have no grey in them, so the colour's share along them is its chroma's.
-    along = op.convolution(cells, op.constant(directions), [1, 1], [0, 0], [0, 0], [1, 1])
-    # Everything but the comparison with the six directions is the same for all labels: one plane instead of six.
-    floor = number(DARKEST * reach)
-    least = op.maximum(
-        op.multiply(length, number(HUE_COSINE)), op.maximum(op.multiply(brightness, number(reach)), floor)
-    )
-    matched = op.convert(op.greater(along, least), "f32")
-    names = op.constant(np.arange(1, len(PALETTE) + 1, dtype=np.float32).reshape(1, -1, 1, 1))
-    named = op.reduce_max(op.multiply(matched, names), op.constant(np.array([1], dtype=np.int64)), keep_dims=True)
-    lit = op.multiply(brightness, op.minimum(named, number(1.0)))
-    half = AROUND_CELLS // 2
-    around = op.max_pool(lit, [1, 1], [1, 1], [half, half], [half, half], [AROUND_CELLS] * 2).output(0)
-    clear = op.convert(op.greater(lit, op.multiply(around, number(OUTLINE))), "f32")
+    named = _named((blue, green, red), brightness)
+    lit = op.multiply(brightness, op.minimum(named, np.float32(1.0)))
+    around = _brightest_along(_brightest_along(lit, 3, width // CELL_PX), 2, height // CELL_PX)
+    clear = op.convert(op.greater(lit, op.multiply(around, np.float32(OUTLINE))), "f32")
     colour = op.multiply(named, clear)
     colour.output(0).get_tensor().set_names({"colour"})
     return ov.Model([op.result(colour)], [image], "sprite")
 
 
+def _cells(image: "openvino.Node") -> "openvino.Output":
+    """Average squares of 2 x 2 pixels: sums of four planes; pooling would pad the three colours to sixteen."""
+    from openvino import opset13 as op  # noqa: PLC0415  # as in build_graph
+
+    corners = op.split(op.space_to_depth(image, "blocks_first", CELL_PX), 1, CELL_PX**2).outputs()
+    total = op.add(op.add(corners[0], corners[1]), op.add(corners[2], corners[3]))
+    return op.multiply(total, np.float32(1 / CELL_PX**2)).output(0)
+
+
+def _named(colours: "tuple[openvino.Output, ...]", brightness: "openvino.Node") -> "openvino.Node":
+    """Return the number of the label whose hue each cell shows, plus 1; 0 for none."""
+    from openvino import opset13 as op  # noqa: PLC0415  # as in build_graph
+
+    def weighted(weights: npt.NDArray[np.float32]) -> "openvino.Node":
+        terms = [op.multiply(one, weight) for one, weight in zip(colours, weights, strict=True)]
+        return op.add(op.add(terms[0], terms[1]), terms[2])
+
+    blue, green, red = colours
+    squares = op.add(op.add(op.multiply(blue, blue), op.multiply(green, green)), op.multiply(red, red))
+    grey = op.add(op.add(blue, green), red)
+    # |chroma|² = |colour|² - sum² / 3
+    length = op.sqrt(op.relu(op.subtract(squares, op.multiply(op.multiply(grey, grey), np.float32(1.0 / 3.0)))))
+    directions, reach = _palette()
+    bright = op.maximum(op.multiply(brightness, np.float32(reach)), np.float32(DARKEST * reach))
+    least = op.maximum(op.multiply(length, np.float32(HUE_COSINE)), bright)
+    named = None
+    for number, direction in enumerate(directions, 1):
+        # The direction has no grey in it, so the colour's share along it is its chroma's.
+        matched = op.convert(op.greater(weighted(direction), least), "f32")
+        name = op.multiply(matched, np.float32(number))
+        named = name if named is None else op.maximum(named, name)
+    return named
+
+
+def _brightest_along(plane: "openvino.Node", axis: int, size: int) -> "openvino.Node":
+    """Return the brightest of the ``AROUND_CELLS`` cells around each along one axis, which is ``size`` cells long.
+
+    By shifted copies: pooling would pad the one plane to sixteen.
+    """
+    from openvino import opset13 as op  # noqa: PLC0415  # as in build_graph
+
+    margin = np.zeros(4, np.int64)
+    margin[axis] = AROUND_CELLS // 2
+    padded = op.pad(plane, margin, margin, "constant", np.float32(0.0))
+    brightest = plane
+    for first in range(AROUND_CELLS):
+        ends = (np.array([first], np.int64), np.array([first + size], np.int64))
+        shifted = op.slice(padded, *ends, np.array([1], np.int64), np.array([axis], np.int64))
+        brightest = op.maximum(brightest, shifted)
+    return brightest
+
+
 def _palette() -> tuple[npt.NDArray[np.float32], float]:
-    """Unit direction of each label's chroma ``(6, 3, 1, 1)``, and the least chroma per brightness."""
+    """Unit direction of each label's chroma ``(6, 3)``, and the least chroma per brightness."""
     colours = np.array([PALETTE[label] for label in Label], dtype=np.float32)
     chroma = colours - colours.mean(axis=1, keepdims=True)
     length = np.linalg.norm(chroma, axis=1, keepdims=True)
     # Primary and secondary hues of one brightest and one darkest channel have chroma of the same length.
-    return (chroma / length).reshape(-1, 3, 1, 1), SATURATION * float((length[:, 0] / colours.max(axis=1)).min())
+    return chroma / length, SATURATION * float((length[:, 0] / colours.max(axis=1)).min())
