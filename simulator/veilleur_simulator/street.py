@@ -5,7 +5,6 @@
 A picture depends on the scenario and the moment alone, so any moment can be drawn without those before it.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -49,6 +48,8 @@ class Street:
         self._palette = palette
         self._left, self._top = round(frame.width * MARGIN), round(frame.height * MARGIN)
         self._journeys = sorted(journeys_of(scenario), key=lambda journey: journey.from_s)
+        self._comes_s = np.array([journey.from_s for journey in self._journeys])
+        self._goes_s = np.array([journey.to_s for journey in self._journeys])
         self._backdrop = backdrop_of(scenario, self._left, self._top)
         chance = np.random.default_rng([frame.seed, 0x5EED])
         grain = chance.normal(0.0, frame.noise, (NOISE_BANK, frame.height, frame.width))
@@ -69,7 +70,8 @@ class Street:
     def boxes(self, at_s: float) -> list[tuple[Label, Box]]:
         """Return what is on the street at ``at_s``, far to near: label and box in fractions of the un-nudged frame."""
         found: list[tuple[float, Label, Box]] = []
-        for journey in itertools.takewhile(lambda one: one.from_s <= at_s, self._journeys):
+        for place in ((self._comes_s <= at_s) & (at_s < self._goes_s)).nonzero()[0].tolist():
+            journey = self._journeys[place]
             ground = journey.at(at_s)
             if ground is not None:
                 depth, box = self._upright(ground, SIZE_M[journey.label])
