@@ -46,6 +46,7 @@ SAME: Final = 0.6
 GONE_S: Final = 120.0
 OBJECTS_MAX: Final = 32
 STEP_MAX_S: Final = 30.0
+LOG_LUMA: Final = np.log(np.maximum(np.arange(256, dtype=np.float32) - 12.0, 4.0))
 
 Field = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -100,7 +101,7 @@ class LeftObjects:
     def __init__(self, after_s: float = 1800.0) -> None:
         self._after_s = after_s
         self._size = (0, 0)
-        self._short = self._long = np.zeros((0, 0, 2), np.float32)
+        self._short = self._long = np.zeros((2, 0, 0), np.float32)
         self._age = np.zeros((0, 0), np.float32)
         self._watched_s = 0.0
         self._last_ms: int | None = None
@@ -153,13 +154,16 @@ class LeftObjects:
         size = (SMALL_WIDTH, max(1, round(SMALL_WIDTH * frame.height / frame.width)))
         if size != self._size:
             self._size = size
-            self._short = np.zeros((*size[::-1], 2), np.float32)
-            self._long = np.zeros((*size[::-1], 2), np.float32)
+            self._short = np.zeros((2, *size[::-1]), np.float32)
+            self._long = np.zeros((2, *size[::-1]), np.float32)
             self._age = np.zeros(size[::-1], np.float32)
             self._watched_s = 0.0
-        small = cv2.resize(frame.i420[: frame.height], size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        light = cv2.GaussianBlur(np.log(np.maximum(small - 12.0, 4.0)), (0, 0), 1.0)
-        return np.stack([cv2.Sobel(light, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(light, cv2.CV_32F, 0, 1) / 8], axis=2)
+        small = cv2.resize(frame.i420[: frame.height], size, interpolation=cv2.INTER_AREA)
+        light = cv2.GaussianBlur(cv2.LUT(small, LOG_LUMA), (0, 0), 1.0)
+        edges = np.empty((2, *size[::-1]), np.float32)
+        cv2.Sobel(light, cv2.CV_32F, 1, 0, dst=edges[0], scale=1 / 8)
+        cv2.Sobel(light, cv2.CV_32F, 0, 1, dst=edges[1], scale=1 / 8)
+        return edges
 
     def _busy(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Return where road users are, a tenth wider than their boxes."""
@@ -178,20 +182,19 @@ class LeftObjects:
             self._long[:] = edges
         self._watched_s += passed_s
         still = (~busy).astype(np.float32)
-        self._short += (edges - self._short) * (still * _share(passed_s, SHORT_S))[:, :, None]
+        self._short += (edges - self._short) * (still * _share(passed_s, SHORT_S))
         learning = self._watched_s < LEARNING_S
         settled = still if learning else still * (self._age < SHORT_S)
         rate = _share(passed_s, LEARNING_S / 4 if learning else LONG_S)
         new = self._new_edges()
-        self._long += (self._short - self._long) * (settled * rate)[:, :, None]
+        self._long += (self._short - self._long) * (settled * rate)
         if not learning:
             self._age += still * np.where(new, np.float32(passed_s), np.float32(-FORGET * passed_s))
             np.clip(self._age, 0.0, 2 * self._after_s, out=self._age)
 
     def _new_edges(self) -> npt.NDArray[np.bool_]:
         lacking = self._short - self._long
-        length = cv2.magnitude(self._short[:, :, 0], self._short[:, :, 1])
-        lack = cv2.magnitude(lacking[:, :, 0], lacking[:, :, 1])
+        length, lack = cv2.magnitude(*self._short), cv2.magnitude(*lacking)
         new: npt.NDArray[np.bool_] = (length > EDGE) & (lack > NEW * length) & (lack > EDGE)
         return new
 
@@ -218,7 +221,7 @@ class LeftObjects:
         fits = min(sides) >= SIDE_MIN * width and max(sides) <= SIDE_MAX * width and aged.mean() >= FILL_MIN
         if not fits or any(_meet(box, one.box) for one in self._known):
             return None
-        if roundness_of(self._short[y1:y2, x1:x2][aged]) < ROUND_MIN:
+        if roundness_of(self._short[:, y1:y2, x1:x2][:, aged].T) < ROUND_MIN:
             return None
         aged_s = float(np.median(self._age[y1:y2, x1:x2][aged]))
         return _Known(box, at_ms - round(aged_s * 1000), at_ms, self._signature(box))
@@ -236,7 +239,7 @@ class LeftObjects:
                 one.missing_s += passed_s
             if one.missing_s > GONE_S:
                 # its outline has aged beyond its box too, and would be found as another object
-                around = np.s_[max(0, y1 - CLOSE_PX) : y2 + CLOSE_PX, max(0, x1 - CLOSE_PX) : x2 + CLOSE_PX]
+                around = np.s_[..., max(0, y1 - CLOSE_PX) : y2 + CLOSE_PX, max(0, x1 - CLOSE_PX) : x2 + CLOSE_PX]
                 self._age[around] = 0.0
                 self._long[around] = self._short[around]
                 told.append(LeftObject(one.box, one.since_ms, one.seen_ms, over=True))
@@ -253,7 +256,8 @@ class LeftObjects:
     def _signature(self, box: Box) -> bytes:
         """Return the edges of ``box`` on an 8 x 8 grid, direction and strength in 16 bits a cell: no picture."""
         x1, y1, x2, y2 = self._pixels(box)
-        cells = cv2.resize(self._short[y1:y2, x1:x2], (SIGNATURE, SIGNATURE), interpolation=cv2.INTER_AREA)
+        edges = self._short[:, y1:y2, x1:x2].transpose(1, 2, 0).copy()
+        cells = cv2.resize(edges, (SIGNATURE, SIGNATURE), interpolation=cv2.INTER_AREA)
         scaled = np.clip(np.asarray(cells) * 400.0, -127, 127).astype(np.int8)
         return bytes(scaled.tobytes())
 

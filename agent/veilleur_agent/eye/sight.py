@@ -66,9 +66,9 @@ class Sight:
     @property
     def faults(self) -> ViewFault:
         """What has been wrong for long enough to be believed."""
-        believed = ViewFault(0)
+        believed, seen = ViewFault(0), self._watch.view
         for view, fault in FAULTS.items():
-            if view in self._watch.view:
+            if view in seen:
                 believed |= fault
         return believed
 
