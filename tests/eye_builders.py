@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Picture = npt.NDArray[np.uint8]
 GREY = 110
+FAST = {"libx264": {"preset": "veryfast"}}
+"""Encoding as a camera does, which has no time either."""
 
 
 def sprite_card() -> Card:
@@ -88,6 +90,11 @@ def white_faces_package() -> ModelPackage:
 
 def a_street(width: int = 640, height: int = 384) -> Picture:
     """An empty grey street with a little texture, uint8, blue, green, red."""
+    return _paving(width, height).copy()
+
+
+@cache
+def _paving(width: int, height: int) -> Picture:
     rows, columns = np.mgrid[0:height, 0:width]
     return np.repeat((GREY + (rows // 16 + columns // 16) % 2 * 8).astype(np.uint8)[:, :, None], 3, axis=2)
 
@@ -122,7 +129,7 @@ def a_clip(
         stream = None
         for number, picture in enumerate(pictures):
             if stream is None:
-                stream = container.add_stream(codec, rate=rate, options=options or {})
+                stream = container.add_stream(codec, rate=rate, options=FAST.get(codec, {}) | (options or {}))
                 stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], pixels
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame.pts, frame.time_base = number, Fraction(1, rate)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiomqtt
+import fastapi.dependencies.models
 import psycopg
 import pytest
 import structlog
@@ -40,6 +41,15 @@ def said():
     """Keep log events as dictionaries instead of printing them."""
     with structlog.testing.capture_logs() as events:
         yield events
+
+
+@pytest.fixture(autouse=True, scope="module")
+def let_go():
+    """Let go of a module's applications: FastAPI remembers every route it saw, and each holds its whole application."""
+    yield
+    for remembering in vars(fastapi.dependencies.models).values():
+        if hasattr(remembering, "cache_clear"):
+            remembering.cache_clear()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Nobody and no plate is left in a redacted frame, and any doubt fills all of it."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
@@ -30,12 +32,18 @@ PERSON = detections_of((Label.PERSON, BOX))
 VEHICLES = {Label.CAR, Label.BUS, Label.TRUCK}
 
 
-def texture(number: int = 0) -> RawFrame:
-    """A still frame no pixel of which is the colour of the fill, so that what was filled can be told."""
+@cache
+def wall() -> np.ndarray:
+    """A picture no pixel of which is the colour of the fill, so that what was filled can be told."""
     i420 = np.random.default_rng(7).integers(16, 100, (HEIGHT * 3 // 2, WIDTH), np.uint8)
     smooth = cv2.GaussianBlur(i420[:HEIGHT], (0, 0), 6)
     i420[:HEIGHT] = np.clip((smooth.astype(np.int16) - 58) * 8 + 58, 16, 110)
-    return RawFrame("gare", number, number * 200, i420)
+    return i420
+
+
+def texture(number: int = 0) -> RawFrame:
+    """A still frame of that."""
+    return RawFrame("gare", number, number * 200, wall().copy())
 
 
 def nothing_left(_: RawFrame) -> Detections:
