@@ -122,7 +122,7 @@ def test_only_the_upkeep_of_the_eye_puts_a_picture_into_the_store_and_it_encodes
         pytest.param(
             "aiomqtt",
             {
-                "agent/veilleur_agent/mouth/uplink.py",
+                "agent/veilleur_agent/mouth/session.py",
                 "agent/veilleur_agent/mouth/gateway.py",  # another broker: the one of the radio gateway beside the box
                 "fleet/veilleur_fleet/ingest.py",
             },

@@ -12,7 +12,7 @@ from veilleur_agent.mouth.fetch import Door
 from veilleur_agent.mouth.gateway import GatewayBroker
 from veilleur_agent.mouth.identity import Identity
 from veilleur_agent.mouth.room import Bounds
-from veilleur_agent.mouth.uplink import Broker
+from veilleur_agent.mouth.session import Broker
 from veilleur_agent.mouth.uplinks import sensors_by_address
 from veilleur_contracts.sensors import Decoder, Sensor
 

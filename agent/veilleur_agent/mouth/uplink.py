@@ -13,13 +13,9 @@ is paced (``pace``).
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Literal
-
-import aiomqtt
-from aiomqtt.exceptions import MqttConnectError
+from typing import Final
 
 from veilleur_agent.mouth.errors import (
     AckRejectedError,
@@ -34,6 +30,18 @@ from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox, Parcel
 from veilleur_agent.mouth.pace import Pace, PaceLimits, is_paced, order_of
 from veilleur_agent.mouth.papers import LOOK_EVERY_S, Papers
+from veilleur_agent.mouth.session import (
+    FAILURE_CODES_FROM,
+    LOST,
+    NOBODY_LISTENS,
+    Broker,
+    Client,
+    broker_error_of,
+    check_granted,
+    client_of,
+    refused,
+    to_the_end,
+)
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_contracts.audit_copy import Copied, PartRejectedError, decode_copied
 from veilleur_contracts.clock import Clock
@@ -42,63 +50,11 @@ from veilleur_contracts.messages import MessageClass
 from veilleur_contracts.topics import Down, Up, down_topic, up_topic
 
 DISK_RETRY_S: Final = 1.0
-NOBODY_LISTENS: Final = 0x10
-"""PUBACK of MQTT 5: taken, and there was nobody to give it to."""
-INCOMING_MAX: Final = 1000
-KEEPALIVE_S: Final = 20
-ANSWER_WITHIN_S: Final = 10.0
-REFUSED_PROTOCOL: Final = frozenset({1, 132})
-"""CONNACK codes for "not this version": 1 in MQTT 3.1.1, 0x84 in MQTT 5."""
-
-CANCEL_AGAIN_S: Final = 0.5
-FAILURE_CODES_FROM: Final = 0x80
 REFUSED_PAPERS_PAUSE_S: Final = 600.0
-REFUSALS_AT_THE_END: Final = frozenset(
-    {0x82, 0x87, 0x8C, 0x8E, 0x90, 0x93, 0x94, 0x95, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9F}
-)
-"""DISCONNECT codes of MQTT 5 that trying again does not mend: rights, another client of this name, a quota, an order of
-the administrator, a size or a quality of service that the broker does not take. Others tell of a broker that goes."""
-
-MqttVersion = Literal["auto", "5", "3.1.1"]
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """How to be let in by the broker; where it is comes from box, because a mouth looks up no names."""
-
-    port: int
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    version: MqttVersion = "auto"
-    tls: Callable[[], ssl.SSLContext] | None = field(default=None, repr=False)
-    """Makes what to connect with, anew for each connection; None: without TLS."""
 
 
 class _ChangeOver(Exception):  # noqa: N818 - no error: what ends a session for the next
     """There is a new certificate."""
-
-
-class _Client(aiomqtt.Client):
-    """Remembers what a broker answers and aiomqtt 2.5.1 calls a success, or an end without a reason [measured]."""
-
-    refusal: int = 0
-    is_unheard: bool = False
-
-    def _on_publish(
-        self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
-    ) -> None:  # paho's own
-        code = _number_of(reason_code)
-        self.is_unheard = code == NOBODY_LISTENS
-        if code >= FAILURE_CODES_FROM:
-            self.refusal = code
-        super()._on_publish(client, userdata, mid, reason_code, properties)
-
-    def _on_disconnect(
-        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
-    ) -> None:  # paho's own
-        if flags.is_disconnect_packet_from_server and _number_of(reason_code) in REFUSALS_AT_THE_END:
-            self.refusal = _number_of(reason_code)
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
 
 class Uplink:
@@ -179,11 +135,11 @@ class Uplink:
             error: BrokerUnreachableError | BrokerRefusedError | None = None
             self._change.clear()
             try:
-                await _to_the_end(self._session())
+                await to_the_end(self._session())
             except* _ChangeOver:
                 pass
-            except* (aiomqtt.MqttError, BrokerUnreachableError, BrokerRefusedError) as group:
-                error = _broker_error_of(group)
+            except* (LOST, BrokerUnreachableError, BrokerRefusedError) as group:
+                error = broker_error_of(group)
             if error is not None:
                 await self._wait_after(error)
 
@@ -207,7 +163,7 @@ class Uplink:
             raise BrokerUnreachableError("nobody knows where the broker is")
         address = self._addresses[self._failures % len(self._addresses)]
         tls = await self._tls()
-        async with _client_of(self._broker, address, self._box, speaks_5=self._speaks_5, tls=tls) as client:
+        async with client_of(self._broker, address, self._box, speaks_5=self._speaks_5, tls=tls) as client:
             await self._subscribe(client)
             self._tell("uplink.connected", mqtt=5 if self._speaks_5 else 3, failures=self._failures)
             self._pace.restart(self._failures)
@@ -215,12 +171,12 @@ class Uplink:
             self._in_flight.restart()
             try:
                 await self._carry(client)
-            except* aiomqtt.MqttError:
+            except* LOST:
                 if client.refusal:
-                    raise _refused(client.refusal) from None
+                    raise refused(client.refusal) from None
                 raise
 
-    async def _carry(self, client: _Client) -> None:
+    async def _carry(self, client: Client) -> None:
         """Carry until the connection is lost."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(client), name="uplink.hear")
@@ -229,16 +185,16 @@ class Uplink:
             if self._papers is not None:
                 tasks.create_task(self._tell_papers(client, self._papers), name="uplink.papers")
 
-    async def _subscribe(self, client: _Client) -> None:
+    async def _subscribe(self, client: Client) -> None:
         """Ask for what nothing goes without, and for the twin, which can be asked for elsewhere."""
         channels = [Down.ACK, *(() if self._papers is None else (Down.AUDIT,))]
         needed = len(channels)
         channels += [] if self._twin_told is None else [Down.TWIN]
         topics = [(down_topic(self._controller, self._box, channel), 1) for channel in channels]
         codes = list(await client.subscribe(topics))
-        _check_granted(codes[:needed])
+        check_granted(codes[:needed])
         try:
-            _check_granted(codes[needed:])
+            check_granted(codes[needed:])
         except BrokerRefusedError:
             self._tell("twin.refused")
 
@@ -254,7 +210,7 @@ class Uplink:
         await self._change.wait()
         raise _ChangeOver
 
-    async def _hear(self, client: _Client) -> None:
+    async def _hear(self, client: Client) -> None:
         audit, twin = (down_topic(self._controller, self._box, channel) for channel in (Down.AUDIT, Down.TWIN))
         async for message in client.messages:
             payload = message.payload if isinstance(message.payload, bytes) else b""
@@ -292,22 +248,21 @@ class Uplink:
         if self._copied is not None:
             self._copied(copied)
 
-    async def _publish(self, client: _Client, channel: Up, payload: bytes, *, retain: bool = False) -> None:
-        """Publish at QoS 1 and count it.
+    async def _publish(self, client: Client, channel: Up, payload: bytes, *, retain: bool = False) -> int:
+        """Publish at QoS 1 and count it; return the PUBACK's code.
 
         Raises:
             BrokerRefusedError: The broker answers with no.
         """
         topic = up_topic(self._controller, self._box, channel)
         self._meter.sent(topic, payload)
-        await client.publish(topic, payload, qos=1, retain=retain)
-        _end_if_cancelled()
-        if client.refusal:
+        code = await client.say(topic, payload, retain=retain)
+        if code >= FAILURE_CODES_FROM:
             self._meter.refused += 1
-            code, client.refusal = client.refusal, 0
-            raise _refused(code)
+            raise refused(code)
+        return code
 
-    async def _tell_papers(self, client: _Client, papers: Papers) -> None:
+    async def _tell_papers(self, client: Client, papers: Papers) -> None:
         """Tell what box hands over; a broker whose rights are older than this agent must not stop the counts."""
         papers.restart()
         while True:
@@ -322,9 +277,10 @@ class Uplink:
                 await self._publish(client, paper.channel, paper.payload, retain=paper.retain)
             except BrokerRefusedError:
                 self._tell("papers.refused")
+                papers.restart()  # what was refused was not told
                 self._papers_after_s = self._clock.elapsed_s() + REFUSED_PAPERS_PAUSE_S
 
-    async def _speak(self, client: _Client) -> None:
+    async def _speak(self, client: Client) -> None:
         while True:
             self._more.clear()
             allowed = self._pace.allowed(self._in_flight.bytes_of(is_paced))
@@ -333,10 +289,10 @@ class Uplink:
                 await self._wait_for_more(allowed.again_in_s if self._in_flight.has_room() else None)
                 continue
             channel = Up.HEALTH if parcel.kind is MessageClass.TECHNICAL else Up.EVENTS
-            await self._publish(client, channel, parcel.payload)
-            if client.is_unheard and not self._is_unheard:
+            is_unheard = await self._publish(client, channel, parcel.payload) == NOBODY_LISTENS
+            if is_unheard and not self._is_unheard:
                 self._tell("uplink.unheard")
-            self._is_unheard = client.is_unheard
+            self._is_unheard = is_unheard
             if is_paced(parcel.stream):
                 self._pace.sent(len(parcel.payload), self._in_flight.bytes_of(is_paced))
                 self._turn += 1
@@ -382,78 +338,3 @@ class Uplink:
                 self._tell("uplink.unacknowledged")
             self._in_flight.give_up()
             self._pace.slower()
-
-
-async def _to_the_end(session: Coroutine[Any, Any, None]) -> None:
-    """Run ``session``; when cancelled, cancel it until it has ended.
-
-    Once is not enough: ``asyncio.wait_for`` of Python 3.11, which aiomqtt uses, swallows a cancellation that comes
-    together with its result.
-    """
-    task = asyncio.create_task(session, name="uplink.session")
-    try:
-        await asyncio.wait({task})
-    finally:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
-        error = None if task.cancelled() else task.exception()
-    if error is not None:
-        raise error
-
-
-def _end_if_cancelled() -> None:
-    """Do the same for a task that publishes in a loop.
-
-    Raises:
-        asyncio.CancelledError: A cancellation was swallowed.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def _client_of(broker: Broker, address: str, box: str, *, speaks_5: bool, tls: ssl.SSLContext | None = None) -> _Client:
-    session: dict[str, Any] = (
-        {"clean_start": True} if speaks_5 else {"clean_session": True}
-    )  # each is the other's error
-    return _Client(
-        address,
-        broker.port,
-        username=broker.user,
-        password=broker.password,
-        identifier=box,
-        tls_context=tls,
-        protocol=aiomqtt.ProtocolVersion.V5 if speaks_5 else aiomqtt.ProtocolVersion.V311,
-        timeout=ANSWER_WITHIN_S,
-        keepalive=KEEPALIVE_S,
-        max_queued_incoming_messages=INCOMING_MAX,
-        **session,
-    )
-
-
-def _check_granted(codes: Any) -> None:  # paho: a list of ReasonCode, or integers from an old broker
-    for code in codes:
-        number = _number_of(code)
-        if number >= FAILURE_CODES_FROM:
-            raise _refused(number)
-
-
-def _number_of(code: Any) -> int:  # paho: a ReasonCode or, from an old broker, an integer
-    return int(getattr(code, "value", code) or 0)
-
-
-def _refused(code: int) -> BrokerRefusedError:
-    return ProtocolRefusedError(code) if code in REFUSED_PROTOCOL else BrokerRefusedError(code)
-
-
-def _broker_error_of(group: BaseExceptionGroup[Exception]) -> BrokerUnreachableError | BrokerRefusedError:
-    """Say in our words what ended a session; the library's own words may hold an address or an account."""
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    if isinstance(first, MqttConnectError):
-        return _refused(_number_of(first.rc))
-    if isinstance(first, BrokerUnreachableError | BrokerRefusedError):
-        return first
-    return BrokerUnreachableError("the broker cannot be reached")

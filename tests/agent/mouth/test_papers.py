@@ -2,6 +2,8 @@
 
 import asyncio
 import getpass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiomqtt
@@ -9,12 +11,15 @@ import pytest
 from msgspec import Raw
 
 from box_builders import a_window
+from veilleur_agent.mouth import uplink
+from veilleur_agent.mouth.inflight import Patience
 from veilleur_agent.mouth.meter import Meter
 from veilleur_agent.mouth.outbox import Outbox
 from veilleur_agent.mouth.papers import Papers
 from veilleur_agent.mouth.room import Bounds
+from veilleur_agent.mouth.session import Broker
 from veilleur_agent.mouth.shelf import Shelf
-from veilleur_agent.mouth.uplink import Broker, Uplink
+from veilleur_agent.mouth.uplink import Uplink
 from veilleur_contracts.audit_copy import Copied, encode_copied
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import decode_batch, encode
@@ -133,3 +138,77 @@ async def test_a_broker_with_older_rights_refuses_papers_and_takes_counts(world)
     await until(lambda: _is_empty(world), WITHIN_S)
     assert world.told.count("papers.refused") == 1
     assert world.meter.refused == 1
+
+
+@pytest.mark.parametrize("world", [OLDER], indirect=True, ids=["older-rights"])
+async def test_what_a_broker_refused_is_told_again_and_its_rights_may_be_newer_then(world, monkeypatch) -> None:
+    monkeypatch.setattr(uplink, "REFUSED_PAPERS_PAUSE_S", 0.05)
+    await world.until(lambda: world.told.count("papers.refused") >= 3)
+    assert world.told.count("uplink.connected") == 1
+
+
+@asynccontextmanager
+async def broker_that_answers_together() -> AsyncIterator[int]:
+    """A broker of MQTT 5 whose answers to counts (yes) and papers (no) come in one piece, if both wait. Its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers: dict[bool, bytes] = {}
+
+        def answer() -> None:
+            writer.write(b"".join(answers[one] for one in sorted(answers)))
+            answers.clear()
+
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                kind, body = await packet_from(reader)
+                if kind == 1:
+                    writer.write(b"\x20\x03\x00\x00\x00")
+                elif kind == 8:
+                    writer.write(b"\x90\x05" + body[:2] + b"\x00\x01\x01")
+                elif kind == 3:
+                    end = 2 + int.from_bytes(body[:2], "big")
+                    is_paper = body[2:end].endswith((b"/privacy", b"/audit"))
+                    answers[is_paper] = b"\x40\x03" + body[end : end + 2] + (b"\x87" if is_paper else b"\x00")
+                    asyncio.get_running_loop().call_later(0.0 if len(answers) == 2 else 0.3, answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def packet_from(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    (head,) = await reader.readexactly(1)
+    size = shift = 0
+    while True:
+        (byte,) = await reader.readexactly(1)
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return head >> 4, await reader.readexactly(size)
+
+
+async def test_a_paper_refused_beside_a_batch_that_is_taken_ends_no_connection(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(uplink, "REFUSED_PAPERS_PAUSE_S", 0.05)
+    world, clock = World(tmp_path), SystemClock()
+    world.shelf = await Shelf.open(tmp_path / "outbox.sqlite", Bounds(), clock)
+    async with broker_that_answers_together() as port:
+        speaker = Uplink(
+            Broker(port, version="5"),
+            world.shelf,
+            controller="ville",
+            box="gare-01",
+            tell=lambda event, **_: world.told.append(event),
+            lost=lambda: None,
+            clock=clock,
+            patience=Patience(ack_s=0.1, ack_max_s=0.1),
+            papers=Papers(tmp_path / "handed", clock),
+        )
+        speaker.lead_to(("127.0.0.1",))
+        await count(world)
+        task = asyncio.create_task(speaker.run(), name="uplink")
+        await world.until(lambda: world.told.count("papers.refused") >= 4 or "uplink.lost" in world.told)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await world.shelf.close()
+    assert "uplink.lost" not in world.told

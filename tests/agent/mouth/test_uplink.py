@@ -16,8 +16,9 @@ from fleet_double import Ledger, fleet_at
 from veilleur_agent.mouth.inflight import InFlight, Patience
 from veilleur_agent.mouth.outbox import Outbox, Parcel
 from veilleur_agent.mouth.room import Bounds
+from veilleur_agent.mouth.session import Broker, MqttVersion
 from veilleur_agent.mouth.shelf import Shelf
-from veilleur_agent.mouth.uplink import Broker, MqttVersion, Uplink
+from veilleur_agent.mouth.uplink import Uplink
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import encode
 from veilleur_contracts.messages import Ack, Carried, MessageClass, RoadState, StreetEvent, ViewAlarm
