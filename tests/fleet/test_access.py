@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from fleet_builders import entrance_of
+from veilleur_fleet.access import accounts as accounts_module
 from veilleur_fleet.access import actions, tables
 from veilleur_fleet.access.accounts import IDLE_MS, SEEN_EVERY_MS, SESSION_MS
 from veilleur_fleet.access.actions import Actions, By, Verdict, verify
@@ -111,6 +112,7 @@ def test_a_person_logs_in_is_known_and_logs_out(accounts, done) -> None:
     assert told == [
         ("root", "account.added"),
         ("jmartin", "session.refused"),
+        ("unknown", "session.refused"),
         ("jmartin", "session.refused"),
         ("jmartin", "session.begun"),
         ("jmartin", "session.ended"),
@@ -161,6 +163,20 @@ def test_a_disabled_account_and_one_with_another_password_are_logged_out(account
         ("jmartin", False),
         ("pdurand", True),
     ]
+
+
+def test_a_password_that_is_changed_while_somebody_logs_in_with_the_old_one_lets_nobody_in(
+    accounts, monkeypatch, ask
+) -> None:
+    accounts.add(ROOT, "jmartin", "Jeanne Martin", OPERATOR, PASSWORD)
+
+    def change_meanwhile(password, kept) -> bool:
+        accounts.set_password(ROOT, "jmartin", "quatre petits chats")
+        return is_password(password, kept)
+
+    monkeypatch.setattr(accounts_module, "is_password", change_meanwhile)
+    assert accounts.log_in("jmartin", PASSWORD) is None
+    assert ask("SELECT count(*) FROM sessions") == [(0,)]
 
 
 def test_a_name_is_never_given_to_another_person(accounts) -> None:
@@ -302,3 +318,10 @@ def test_two_who_note_at_once_make_one_chain(database, clock, judged) -> None:
         numbers = list(pool.map(lambda number: noting.note(ROOT, "route.changed", {"n": number}), range(40)))
     assert sorted(numbers) == list(range(1, 41))
     assert judged().fault is None
+
+
+def test_failures_of_many_at_once_are_all_counted(clock) -> None:
+    attempts = Attempts(clock)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: attempts.note_failure("a"), range(2000)))
+    assert attempts.wait_s("a", 2000) == WHILE_S

@@ -1,9 +1,12 @@
 """The DPO's pages: whose boxes a DPO sees, what differs, the audit and its forks, the PDF, and what is published."""
 
+import asyncio
 import re
+import sqlite3
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from audit_builders import chained, happenings
 from city_hall import CityHall
@@ -200,7 +203,8 @@ async def test_a_dpo_publishes_what_was_signed_elsewhere_and_it_is_written_down(
         forged = await web.post("/dpo/act", data={"form_token": "0" * 64}, files={"document": ("a", b"x")})
         assert forged.status_code == 403
     actions = ask("SELECT who, action FROM actions WHERE action LIKE 'document.%' ORDER BY action_no")
-    assert actions == [("dpo1", "document.refused"), ("dpo1", "document.published")]
+    assert actions == [("op", "document.published"), ("dpo1", "document.refused"), ("dpo1", "document.published")]
+    assert ask("SELECT capacity FROM actions WHERE who = 'dpo1' AND action = 'document.published'") == [("dpo-ville",)]
     assert ask("SELECT kind, published_by FROM documents ORDER BY published_ms, kind") == [
         ("root", "op"),
         ("stop", "dpo1"),
@@ -241,3 +245,34 @@ async def test_nobody_publishes_without_a_name(database, clock) -> None:
         page = await web.get("/dpo/act", params={"lang": "en"})
         assert "Only somebody who has logged in by name can publish" in page.text
         assert (await web.post("/dpo/act", files={"document": ("a", b"x")})).status_code in {303, 401}
+
+
+async def test_while_a_document_waits_for_the_database_others_are_answered(house, hall, database, worlds) -> None:
+    house.office.publish(hall.root.read_bytes(), "op")
+    async with house.browser() as web:
+        await log_in(web, "dpo1")
+        held = database.desk.connect()
+        held.begin()
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(send(web, hall.stop().read_bytes()))
+            await worlds.until(lambda: database.desk.pool.checkedout() > 1, "publishing")
+            assert (await web.get("/healthz")).status_code == 200
+            assert not sending.done()
+            held.close()
+        assert "Published" in sending.result().text
+
+
+async def test_what_the_database_does_not_take_is_not_called_refused(house, hall, database, ask) -> None:
+    house.office.publish(hall.root.read_bytes(), "op")
+    async with house.browser() as web:
+        await log_in(web, "dpo1")
+
+        def refuse(_connection) -> None:
+            raise sa.exc.OperationalError("BEGIN", {}, sqlite3.OperationalError("database is locked"))
+
+        sa.event.listen(database.desk, "begin", refuse)
+        answer = await send(web, hall.stop().read_bytes())
+        assert answer.status_code == 400
+        assert "try again in a moment" in answer.text
+        assert "a box would refuse" not in answer.text
+    assert ask("SELECT count(*) FROM actions WHERE action = 'document.refused'") == [(0,)]

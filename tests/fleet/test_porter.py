@@ -1,5 +1,6 @@
 """Who is let in over HTTP: who is let in where, how people log in, and what another site cannot do."""
 
+import asyncio
 import contextlib
 import re
 
@@ -15,7 +16,7 @@ from veilleur_fleet.access.porter import BODY_BYTES_MAX, FORM_COOKIE, SESSION_CO
 from veilleur_fleet.app import check_access
 from veilleur_fleet.errors import SettingsRejectedError
 from veilleur_fleet.settings import ListenAddress
-from veilleur_fleet.web.login import PER_ADDRESS, PER_PAIR
+from veilleur_fleet.web.login import AT_ONCE, PER_ADDRESS, PER_PAIR
 
 WRONG = " ".join(["wrong"] * 3)
 PUBLIC = {"/login", "/healthz"}
@@ -175,6 +176,17 @@ async def test_guessing_is_stopped_for_a_while_and_others_still_get_in(closed, c
         assert (await log_in(web)).status_code == 303
 
 
+async def test_those_who_guess_side_by_side_guess_no_more_often(closed, ask) -> None:
+    async with closed.browser() as web:
+        page = await web.get("/login", params={"lang": "en"})
+        form = {"form_token": form_token_in(page.text), "name": "jmartin", "password": WRONG}
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(30):
+                tasks.create_task(web.post("/login?lang=en", data=form))
+    tried = ask("SELECT count(*) FROM actions WHERE action = 'session.refused'")[0][0]
+    assert PER_PAIR <= tried < PER_PAIR + AT_ONCE
+
+
 async def test_one_address_cannot_try_every_name(closed) -> None:
     async with closed.browser() as web:
         for number in range(PER_ADDRESS):
@@ -209,7 +221,7 @@ async def test_a_form_of_one_session_is_no_good_in_another(closed) -> None:
         assert (await other.post("/logout", data={"form_token": token})).status_code == 403
 
 
-async def test_a_person_changes_their_password_and_is_asked_for_it(closed) -> None:
+async def test_a_person_changes_their_password_and_is_asked_for_it(closed, ask) -> None:
     new = "quatre petits chats"
     async with closed.browser() as web:
         await log_in(web)
@@ -224,6 +236,7 @@ async def test_a_person_changes_their_password_and_is_asked_for_it(closed) -> No
             assert answer.status_code == 400
             assert said in answer.text
         assert "is changed" in (await web.post("/account?lang=en", data=form)).text
+        assert ask("SELECT count(*) FROM actions WHERE action = 'session.begun'") == [(1,)], "nobody else came in"
         assert (await web.get("/")).status_code == 303
         assert (await log_in(web)).status_code == 403
         assert (await log_in(web, password=new)).status_code == 303

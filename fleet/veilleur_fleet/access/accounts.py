@@ -29,6 +29,8 @@ TOKEN_DAYS_MAX: Final = 730
 ACCOUNTS_MAX: Final = 1000
 HOLDER_CHARACTERS_MAX: Final = 120
 SECRET_CHARACTERS_MAX: Final = 100
+STRANGER: Final = By("unknown", "none")
+"""Who tries a name that nobody has."""
 TOKEN_PREFIX: Final = "veilleur_"  # noqa: S105 - what a leaked token is recognised by
 _SECRET_BYTES: Final = 32
 _DAY_MS: Final = 86_400_000
@@ -143,9 +145,33 @@ class Accounts:
         ]
 
     def log_in(self, name: str, password: str) -> tuple[str, Caller] | None:
-        """Return the secret of a new session and its caller; None when name and password do not belong together.
+        """Return the secret of a new session and its caller; None when name and password do not belong together."""
+        row = self._proven(name, password)
+        if row is None:
+            return None
+        caller = Caller(row.account, Capacity.parse(row.capacity), Way.SESSION)
+        secret, now_ms = secrets.token_urlsafe(_SECRET_BYTES), self._clock.now_ms()
+        session = {"digest": _digest(secret), "account": name, "seen_ms": now_ms, "expires_ms": now_ms + SESSION_MS}
+        still = sa.select(accounts.c.account).where(
+            accounts.c.account == name, accounts.c.password == row.password, accounts.c.disabled_ms.is_(None)
+        )
+        with self._desk.begin() as connection:
+            if connection.execute(still).first() is None:  # it was changed while we looked
+                return None
+            gone = sa.or_(sessions.c.expires_ms <= now_ms, sessions.c.seen_ms <= now_ms - IDLE_MS)
+            connection.execute(sa.delete(sessions).where(gone))
+            connection.execute(sa.insert(sessions).values(session))
+            note(connection, now_ms, By.caller(caller), "session.begun", {})
+        return secret, caller
 
-        As slow for a name that nobody has as for one that somebody has.
+    def is_password_of(self, name: str, password: str) -> bool:
+        """Tell whether ``password`` is that of the account ``name``, which is open."""
+        return self._proven(name, password) is not None
+
+    def _proven(self, name: str, password: str) -> sa.Row[tuple[object, ...]] | None:
+        """Return the row of ``name`` if ``password`` is its own, and note it otherwise.
+
+        As slow for a name that nobody has as for one that somebody has; such a name is not kept, it may be a password.
         """
         query = sa.select(accounts).where(accounts.c.account == name, accounts.c.disabled_ms.is_(None))
         with self._readers.connect() as connection:
@@ -153,21 +179,12 @@ class Accounts:
         if self._stranger is None:
             self._stranger = digest_of(secrets.token_hex(_SECRET_BYTES), self._costs)
         good = is_password(password[:CHARACTERS_MAX], self._stranger if row is None else row.password)
-        if row is None:
-            return None
-        if not good or len(password) > CHARACTERS_MAX:
-            with self._desk.begin() as connection:
-                note(connection, self._clock.now_ms(), By(name, row.capacity), "session.refused", {})
-            return None
-        caller = Caller(row.account, Capacity.parse(row.capacity), Way.SESSION)
-        secret, now_ms = secrets.token_urlsafe(_SECRET_BYTES), self._clock.now_ms()
-        session = {"digest": _digest(secret), "account": name, "seen_ms": now_ms, "expires_ms": now_ms + SESSION_MS}
+        if row is not None and good and len(password) <= CHARACTERS_MAX:
+            return row
+        by = STRANGER if row is None else By(name, row.capacity)
         with self._desk.begin() as connection:
-            gone = sa.or_(sessions.c.expires_ms <= now_ms, sessions.c.seen_ms <= now_ms - IDLE_MS)
-            connection.execute(sa.delete(sessions).where(gone))
-            connection.execute(sa.insert(sessions).values(session))
-            note(connection, now_ms, By.caller(caller), "session.begun", {})
-        return secret, caller
+            note(connection, self._clock.now_ms(), by, "session.refused", {})
+        return None
 
     def log_out(self, secret: str, caller: Caller) -> None:
         """End the session of ``secret``."""

@@ -25,6 +25,7 @@ from veilleur_contracts.policy_document import (
     document_sha256,
 )
 from veilleur_contracts.standing import Standing, enrol, keep, offer, recall
+from veilleur_fleet.access.actions import By, note
 from veilleur_fleet.drafts import DraftRejectedError, check_filled_in
 from veilleur_fleet.drafts import document_of as read_written
 from veilleur_fleet.errors import StoreUnavailableError
@@ -84,12 +85,13 @@ class Desk:
         self._engine = engine
         self._clock = clock
 
-    def publish(self, document: bytes, who: str) -> Publication:
-        """Publish a signed policy, stop or root; boxes are told within seconds.
+    def publish(self, document: bytes, who: str, capacity: str = "server") -> Publication:
+        """Publish a signed policy, stop or root, and note who did; boxes are told within seconds.
 
         Args:
             document: An envelope.
             who: Who does it, as a person would say it.
+            capacity: In what capacity; ``server``: by a command.
 
         Raises:
             PublicationRefusedError: A box would refuse it, or the fleet has no root to judge it by.
@@ -97,7 +99,7 @@ class Desk:
         """
         try:
             with self._engine.begin() as connection:
-                return self._publish(connection, document, who)
+                return self._publish(connection, document, By(who[:WHO_CHARACTERS_MAX], capacity))
         except (PolicyRejectedError, DraftRejectedError) as error:
             raise PublicationRefusedError(str(error), type(error).__name__) from None
         except UNAVAILABLE as error:
@@ -109,7 +111,7 @@ class Desk:
         with self._engine.connect() as connection:
             return standings_in(connection)
 
-    def _publish(self, connection: sa.Connection, document: bytes, who: str) -> Publication:
+    def _publish(self, connection: sa.Connection, document: bytes, by: By) -> Publication:
         envelope = read_envelope(document)
         kind = envelope.payload_type
         sha256 = hashlib.sha256(document).hexdigest()
@@ -129,12 +131,14 @@ class Desk:
             document_sha256(envelope.content()),
             version,
             self._clock.now_ms(),
-            who[:WHO_CHARACTERS_MAX],
+            by.who,
             len(document),
         )
         put_document(connection, row, document)
         for controller, standing in after.items():
             self._put(connection, controller, standing, sha256)
+        if is_new:
+            note(connection, row.published_ms, by, "document.published", {"kind": row.kind, "sha256": row.content})
         return Publication(row.kind, row.content, version, tuple(sorted(after)), is_new)
 
     def _judged(

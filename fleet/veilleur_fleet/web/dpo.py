@@ -3,6 +3,7 @@
 /dpo ─▶ /dpo/box/{box} ─▶ report.pdf, report.json        /dpo/box/{box}/audit        /dpo/act ──▶ publish
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,9 +14,8 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.datastructures import UploadFile
 
 from veilleur_contracts.audit import Entry
-from veilleur_contracts.envelope import read_envelope, short_name
 from veilleur_contracts.errors import RejectedError, TransientError
-from veilleur_contracts.policy_document import Controller, document_sha256
+from veilleur_contracts.policy_document import Controller
 from veilleur_contracts.report_checks import Lang
 from veilleur_contracts.report_paper import Paper, at, paper_of
 from veilleur_contracts.report_words import word
@@ -53,8 +53,11 @@ WHY: Final = {
 """What is said of a refusal in the reader's language, by the name of the error; the exact words are English."""
 PUBLISHED: Final = N_("Published: boxes are told within seconds, and verify it again themselves.")
 
-Publish = Callable[[bytes, str], object]
-"""Publishes a signed document for somebody; raises ``RejectedError`` when a box would refuse it."""
+Publish = Callable[[bytes, str, str], object]
+"""Publishes a signed document for somebody in a capacity, and notes it; may wait for the disk.
+
+Raises ``RejectedError`` when a box would refuse it, ``TransientError`` when the database does not take it now.
+"""
 Lang_ = Annotated[str | None, Query(max_length=8)]
 Before = Annotated[int | None, Query(ge=0, le=1 << 48)]
 acting: Final = require(*STAFF, person=True)
@@ -68,7 +71,7 @@ class Office:
 
     Attributes:
         oversight: Answers what is asked.
-        actions: Notes what is done.
+        actions: Notes what is refused.
         publish: Sends what was signed; None: this fleet does not steer.
     """
 
@@ -145,7 +148,8 @@ def _add_acts(router: APIRouter, painter: Painter, office: Office) -> None:
             data = await file.read(DOCUMENT_BYTES_MAX + 1) if isinstance(file, UploadFile) else b""
         if not data or len(data) > DOCUMENT_BYTES_MAX:
             return _act_page(painter, request, caller, lang, office, said=_Said(TOO_LONG if data else NO_FILE))
-        return _act_page(painter, request, caller, lang, office, said=_publish(office, caller, data))
+        said = await asyncio.to_thread(_publish, office, caller, data)
+        return _act_page(painter, request, caller, lang, office, said=said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,22 +162,18 @@ class _Said:
 
 
 def _publish(office: Office, caller: Caller, data: bytes) -> _Said:
-    """Publish what was signed and note it, taken or not."""
+    """Publish what was signed, and note what is refused."""
     by = By.caller(caller)
+    if office.publish is None:
+        return _Said(NOT_TAKEN)
     try:
-        envelope = read_envelope(data)
-        said: dict[str, str] = {
-            "kind": short_name(envelope.payload_type),
-            "sha256": document_sha256(envelope.content()),
-        }
-        if office.publish is None:
-            return _Said(NOT_TAKEN)
-        office.publish(data, caller.name)
-    except (RejectedError, TransientError) as error:
+        office.publish(data, by.who, by.capacity)
+    except TransientError as error:
+        return _Said(WHY["StoreUnavailableError"], words=str(error))
+    except RejectedError as error:
         office.actions.note(by, "document.refused", {"why": str(error)[:300]})
         name = getattr(error, "why", "") or type(error).__name__
         return _Said(REFUSED, WHY.get(name, ""), str(error))
-    office.actions.note(by, "document.published", said)
     return _Said(PUBLISHED)
 
 

@@ -1,7 +1,8 @@
 """Log in, log out, and see one's own account; failures are counted, so that guessing takes years."""
 
 import threading
-from typing import Annotated, Final
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -17,6 +18,8 @@ from veilleur_fleet.access.porter import begin_session, checked_form, end_sessio
 from veilleur_fleet.errors import AccessRejectedError
 from veilleur_fleet.web.pages import Painter, language_of
 from veilleur_fleet.web.words import N_
+
+_T = TypeVar("_T")
 
 AT_ONCE: Final = 4
 """Passwords tried at a time: each takes 32 MiB and a core."""
@@ -62,21 +65,35 @@ class Login:
 
     def begin(self, address: str, name: str, password: str) -> tuple[str, Caller] | str:
         """Return the secret and the caller of a new session, or the sentence that says why there is none."""
+        return self._tried(address, name, lambda: self.accounts.log_in(name, password))
+
+    def doubt(self, address: str, name: str, password: str) -> str | None:
+        """Return the sentence that says why ``password`` is not taken for that of ``name``; None: it is."""
+        proven = self._tried(address, name, lambda: self.accounts.is_password_of(name, password) or None)
+        return proven if isinstance(proven, str) else None
+
+    def _tried(self, address: str, name: str, trial: Callable[[], _T | None]) -> _T | str:
+        """Return what ``trial`` returns, or the sentence that says why it is not tried or failed."""
         keys = ((f"{address} {name}", PER_PAIR), (address, PER_ADDRESS), (f"@{name}", PER_ACCOUNT))
-        if any(self._attempts.wait_s(key, most) for key, most in keys):
+        if self._is_too_often(keys):
             return TOO_OFTEN
         if not self._turns.acquire(timeout=TURN_S):
             return BUSY
         try:
-            begun = self.accounts.log_in(name, password)
+            if self._is_too_often(keys):  # those before us in the queue failed too
+                return TOO_OFTEN
+            found = trial()
+            if found is None:
+                for key, _ in keys:
+                    self._attempts.note_failure(key)
+                return WRONG
         finally:
             self._turns.release()
-        if begun is None:
-            for key, _ in keys:
-                self._attempts.note_failure(key)
-            return WRONG
         self._attempts.forget(keys[0][0])
-        return begun
+        return found
+
+    def _is_too_often(self, keys: Sequence[tuple[str, int]]) -> bool:
+        return any(self._attempts.wait_s(key, most) for key, most in keys)
 
 
 class _Pages:
@@ -141,9 +158,9 @@ def _add_account(router: APIRouter, pages: _Pages, login: Login) -> None:
     def change(request: Request, caller: Person, form: Annotated[Change, Form()], lang: Lang = None) -> Response:
         if form.new != form.again:
             return pages.account(request, lang, UNEQUAL)
-        begun = login.begin(_address_of(request), caller.name, form.password)
-        if isinstance(begun, str):
-            return pages.account(request, lang, begun)
+        doubt = login.doubt(_address_of(request), caller.name, form.password)
+        if doubt is not None:
+            return pages.account(request, lang, doubt)
         try:
             login.accounts.set_password(By.caller(caller), caller.name, form.new)
         except AccessRejectedError:
