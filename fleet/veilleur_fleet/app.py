@@ -71,7 +71,7 @@ class Fleet:
             KeyRejectedError: The fleet's key cannot be used.
         """
         key = fleet_key_of(settings.word_key, settings.word_passphrase_file)
-        self._steersman = Steersman(database.desk, database.readers, clock, key)
+        self._steersman = Steersman(database.desk, database.readers, clock, key, database.shards)
         address = BrokerAddress.parse(settings.broker.get_secret_value())
         metrics, self._live = Metrics(), Live()
         self._clock = clock

@@ -3,20 +3,20 @@
 database ──copy──▶ folder laid out as the box's own ──▶ ``audit verify BOX/audit --copy FOLDER``
 """
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import sqlalchemy as sa
 import typer
 
-from veilleur_contracts.audit import origin_of
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.errors import RejectedError
-from veilleur_contracts.notes import BY_LOG, NoteRejectedError, read_checkpoint, read_verifier
+from veilleur_contracts.notes import NoteRejectedError, read_checkpoint, read_verifier
 from veilleur_contracts.tiles import ENTRIES, framed, tile_path
-from veilleur_fleet.access.actions import By, note
+from veilleur_fleet.access.actions import note
+from veilleur_fleet.access.command import by_server
 from veilleur_fleet.store.database import open_desk, open_readers
+from veilleur_fleet.store.papers import key_of
 from veilleur_fleet.store.reports import StoredTiles, boxes_of, logs_of
 from veilleur_fleet.store.tables import audit_logs, boxes
 from veilleur_fleet.where import Data, where_of
@@ -72,32 +72,39 @@ def trust(
 ) -> None:
     """Accept another key of a box; what it signs with it is taken from then on."""
     try:
-        verifier = read_verifier(key[:KEY_CHARACTERS_MAX])
-        with open_desk(where_of(data)).begin() as connection:
+        desk = open_desk(where_of(data))
+        with desk.begin() as connection:
             row = connection.execute(sa.select(boxes.c.box_no, boxes.c.controller).where(boxes.c.box == box)).first()
             if row is None:
                 raise NoteRejectedError(f"no box called {box} was ever heard")
-            if verifier.kind != BY_LOG or not verifier.name.startswith(origin_of(row.controller, box)):
-                raise NoteRejectedError(f"this is no key of the audit of {box}")
+            verifier = key_of(key[:KEY_CHARACTERS_MAX], row.controller, box)
             _trust(connection, row.box_no, str(verifier), box)
+        desk.dispose()
     except RejectedError as error:
         _fail(str(error))
+    except sa.exc.SQLAlchemyError:
+        _fail("the database cannot be used just now: try again, or restore a backup")
     typer.echo(f"{box}: what is signed with key {verifier.key_id.hex()} is taken from now on")
 
 
 def _trust(connection: sa.Connection, box_no: int, key: str, box: str) -> None:
-    now_ms = SystemClock().now_ms()
-    who = f"{getpass.getuser()}, by command"
+    now_ms, by = SystemClock().now_ms(), by_server()
     known = connection.execute(
         sa.select(audit_logs.c.log_no).where(audit_logs.c.box_no == box_no, audit_logs.c.key == key)
     ).first()
     if known is not None:
         return
-    row = {"box_no": box_no, "key": key, "trusted_by": who, "first_seen_ms": now_ms, "heard_ms": now_ms}
+    row = {
+        "box_no": box_no,
+        "key": key,
+        "trusted_by": f"{by.who}, by command",
+        "first_seen_ms": now_ms,
+        "heard_ms": now_ms,
+    }
     connection.execute(
         sa.insert(audit_logs).values(**row, kept_from=0, size=0, prev="0" * 64, frontier=sa.literal(b""))
     )
-    note(connection, now_ms, By(getpass.getuser(), "server"), "audit-key.trusted", {"box": box, "key": key[-64:]})
+    note(connection, now_ms, by, "audit-key.trusted", {"box": box, "key": key[-64:]})
 
 
 def _write(folder: Path, tiles: StoredTiles, key: str) -> int:

@@ -9,9 +9,12 @@ from report_builders import OTHER_KEY, Reporting
 from veilleur_contracts.audit_check import check_log
 from veilleur_contracts.audit_copy import log_id_of
 from veilleur_contracts.merkle import frontier_of, leaf_hash, subtrees_of
+from veilleur_contracts.notes import BY_LOG, verifier_of
 from veilleur_contracts.tiles import Tiles
 from veilleur_contracts.topics import Up
 from veilleur_fleet.audit import audit_app
+
+LOOKALIKE = str(verifier_of("veilleur/ville/gare-01/audits", OTHER_KEY, BY_LOG))
 
 
 @pytest.fixture
@@ -124,6 +127,7 @@ def test_a_copy_is_taken_away_and_the_boxs_own_log_compared_with_it(ledger, box,
         (("copy", "gare-01", "."), "is there already"),
         (("trust", "nobody", str(Reporting().verifier)), "no box called nobody"),
         (("trust", "gare-01", str(Reporting("quai-7").verifier)), "no key of the audit of gare-01"),
+        (("trust", "gare-01", LOOKALIKE), "no key of the audit of gare-01"),
         (("trust", "gare-01", "rubbish"), "a verifier key is written"),
     ],
 )

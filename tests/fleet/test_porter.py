@@ -146,6 +146,14 @@ async def test_a_proxy_may_serve_the_login_under_a_path(database, clock) -> None
         assert (await web.get("/")).status_code == 200
 
 
+async def test_a_form_in_an_alphabet_that_is_none_is_refused_like_any_other(closed) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n\\ud800\r\n--x--\r\n'
+    kind = {"content-type": "multipart/form-data; charset=unicode_escape; boundary=x"}
+    async with closed.browser() as web:
+        await log_in(web)
+        assert (await web.post("/logout", content=body, headers=kind)).status_code == 403
+
+
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "", "x", "/a\nb", None])
 def test_nobody_is_sent_to_another_site_after_the_login(path) -> None:
     assert local_path(path) == "/"

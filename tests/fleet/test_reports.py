@@ -8,6 +8,7 @@ from report_builders import KEY, OTHER_KEY, Reporting, a_report, within
 from veilleur_contracts.audit_copy import encode_part
 from veilleur_contracts.report import sign_report
 from veilleur_contracts.topics import Up
+from veilleur_fleet.store.reports import newest_reports
 
 pytestmark = EITHER_ENGINE
 
@@ -36,6 +37,19 @@ def test_reports_of_a_year_are_kept_and_those_before_forgotten(ledger, ask, box,
         box.now_ms += 1000
         ledger.store([box.report()])
     assert [row[0] - box.now_ms for row in ask("SELECT made_ms FROM reports ORDER BY made_ms")] == [-2000, -1000, 0]
+
+
+def test_the_newest_report_is_the_one_that_came_last_whatever_the_clock_of_the_box_said(
+    ledger, ask, box, database, monkeypatch
+) -> None:
+    monkeypatch.setattr("veilleur_fleet.store.papers.REPORTS_KEPT", 2)
+    right_ms, year_ms = box.now_ms, 365 * 86_400_000
+    for box.now_ms in (right_ms + year_ms, right_ms - year_ms, right_ms):
+        ledger.store([box.report()])
+    with database.readers.connect() as connection:
+        (newest,) = newest_reports(connection, [1]).values()
+    assert newest.made_ms == right_ms
+    assert [row[0] - right_ms for row in ask("SELECT made_ms FROM reports ORDER BY report_no")] == [-year_ms, 0]
 
 
 def tampered(_box) -> bytes:

@@ -14,6 +14,7 @@ from veilleur_contracts import messages as m
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.codec import decode_twin
 from veilleur_contracts.envelope import DocumentType, read_envelope
+from veilleur_contracts.ids import shard_of
 from veilleur_contracts.policy_document import (
     Contact,
     Controller,
@@ -354,21 +355,44 @@ class _Silent:
 
 
 @pytest.mark.usefixtures("open_desk")
+async def test_each_worker_writes_and_tells_the_twins_of_its_own_shards(database, clock, ledger, worlds) -> None:
+    boxes = [Box(name=f"box-{number}") for number in range(8)]
+    ledger.store([box.says(birth()) for box in boxes])
+    halves, heard = (range(8), range(8, 16)), ([], [])
+    workers = [Steersman(database.desk, database.readers, clock, HALL.keys[Role.FLEET][0], half) for half in halves]
+    assert [worker.turn() for worker in workers] == [True, True]
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one.tell(_Ear(told))) for one, told in zip(workers, heard, strict=True)]
+        await worlds.until(lambda: sum(map(len, heard)) >= len(boxes), "telling")
+        for task in running:
+            task.cancel()
+    for half, told in zip(halves, heard, strict=True):
+        names = [one.topic.split("/")[4] for one in told]
+        assert sorted(names) == [box.name for box in boxes if shard_of(box.name) in half]
+
+
+class _Ear:
+    """Stands at the broker's place and takes everything."""
+
+    def __init__(self, told: list) -> None:
+        self._told = told
+
+    async def say(self, messages) -> int:
+        self._told.extend(messages)
+        return 0
+
+
+@pytest.mark.usefixtures("open_desk")
 async def test_boxes_are_told_again_when_the_database_answers_again(database, clock, ledger, worlds, said) -> None:
     ledger.store([Box().says(birth())])
     told = []
     assert steersman_of(database, clock).turn()
 
-    class Speaker:
-        async def say(self, messages) -> int:
-            told.extend(messages)
-            return 0
-
     for engine in (database.readers, database.desk):
         silent = _Silent(engine)
         steering = steersman_of(database, clock)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(steering.run()), tasks.create_task(steering.tell(Speaker()))]
+            running = [tasks.create_task(steering.run()), tasks.create_task(steering.tell(_Ear(told)))]
             await worlds.until(lambda silent=silent: silent.asked >= 3 and told, "telling")
             for task in running:
                 task.cancel()

@@ -202,7 +202,11 @@ def is_own_form(request: Request, token: object) -> bool:
     """Tell whether a form with this token is one that we drew for whoever sends it."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     expected = visit_of(request).expected().encode("ascii")
-    return site in _SAME_SITE and isinstance(token, str) and hmac.compare_digest(token.encode(), expected)
+    return (
+        site in _SAME_SITE
+        and isinstance(token, str)
+        and hmac.compare_digest(token.encode("utf-8", "surrogatepass"), expected)
+    )
 
 
 def keep(response: Response, name: str, value: str, *, secure: bool, seconds: int | None = None) -> None:

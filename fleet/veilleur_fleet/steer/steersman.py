@@ -8,6 +8,7 @@ The truth is in the database: a broker that forgot what it retained is told agai
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from veilleur_contracts.clock import Clock, datetime_of
 from veilleur_contracts.codec import encode
 from veilleur_contracts.envelope import DocumentType, key_id_of, read_envelope, seal, sign, write_envelope
+from veilleur_contracts.ids import shard_of
 from veilleur_contracts.messages import TWIN_DOCUMENTS_MAX, Pointer, Twin
 from veilleur_contracts.policy_document import (
     Contact,
@@ -32,7 +34,7 @@ from veilleur_contracts.topics import Down, down_topic
 from veilleur_fleet.metrics import Alarm
 from veilleur_fleet.steer.desk import standings_in
 from veilleur_fleet.steer.twins import Pointers, pointers_of, word_for
-from veilleur_fleet.store.database import UNAVAILABLE
+from veilleur_fleet.store.database import EVERY_SHARD, UNAVAILABLE
 from veilleur_fleet.store.documents import (
     DocumentRow,
     StandingRow,
@@ -63,13 +65,22 @@ class Steersman:
         readers: Only reads.
         clock: For dates, and for how old a word is.
         key: Signs the fleet's word; None: it gives none, and boxes hear of the fleet only from their mouth.
+        shards: Whose boxes are ours: of two workers that told the same box, the slower would leave it the older twin.
     """
 
-    def __init__(self, desk: sa.Engine, readers: sa.Engine, clock: Clock, key: Ed25519PrivateKey | None) -> None:
+    def __init__(
+        self,
+        desk: sa.Engine,
+        readers: sa.Engine,
+        clock: Clock,
+        key: Ed25519PrivateKey | None,
+        shards: Sequence[int] = EVERY_SHARD,
+    ) -> None:
         self._desk = desk
         self._readers = readers
         self._clock = clock
         self._key = key
+        self._shards = frozenset(shards)
         self._log = structlog.get_logger()
         self._alarm = Alarm(clock)
         self._seen: object = None
@@ -164,7 +175,7 @@ class Steersman:
         held = twins_in(connection)
         did_change = False
         for box, controller in connection.execute(sa.select(boxes.c.box, boxes.c.controller)).all():
-            wanted = pointers.get(controller)
+            wanted = pointers.get(controller) if shard_of(box) in self._shards else None
             before = held.get(box)
             if wanted is None or (before is not None and before.documents == wanted):
                 continue
@@ -175,7 +186,7 @@ class Steersman:
 
     def _twins(self) -> dict[str, TwinRow]:
         with self._readers.connect() as connection:
-            return twins_in(connection)
+            return {box: row for box, row in twins_in(connection).items() if shard_of(box) in self._shards}
 
 
 def twin_in(row: TwinRow) -> Twin:

@@ -63,7 +63,7 @@ class Papers:
                 return self._refuse(
                     work, box, "refused-report", "a report of another box than its topic names", delivery
                 )
-            key = _key_of(claimed.identity.key, box)
+            key = key_of(claimed.identity.key, box.controller, box.box)
             report = read_report(delivery.payload, key)
             self._begun(self._log_of(box, key), box, key, delivery.received_ms)
         except (PolicyRejectedError, NoteRejectedError) as error:
@@ -85,7 +85,7 @@ class Papers:
         """Store the new entries of a part; return why it is refused, None when it is not."""
         try:
             part = decode_part(delivery.payload)
-            key = _key_of(part.key, box)
+            key = key_of(part.key, box.controller, box.box)
             log = self._log_of(box, key)
             _check_room(part)
             followed = self._follow(log, part)
@@ -202,21 +202,21 @@ class Papers:
     def _forget_old_reports(self, box: BoxRow) -> None:
         self._cursor.execute(
             "DELETE FROM reports WHERE box_no = ? AND report_no NOT IN"
-            " (SELECT report_no FROM reports WHERE box_no = ? ORDER BY made_ms DESC, report_no DESC LIMIT ?)",
+            " (SELECT report_no FROM reports WHERE box_no = ? ORDER BY report_no DESC LIMIT ?)",
             (box.box_no, box.box_no, REPORTS_KEPT),
         )
 
 
-def _key_of(text: str, box: BoxRow) -> VerifierKey:
+def key_of(text: str, controller: str, box: str) -> VerifierKey:
     """Return the key of a log of ``box``.
 
     Raises:
         NoteRejectedError: It is no key of a log, or of another box's.
     """
     key = read_verifier(text)
-    origin = origin_of(box.controller, box.box)
+    origin = origin_of(controller, box)
     if key.kind != BY_LOG or not (key.name == origin or key.name.startswith(f"{origin}/")):
-        message = f"the key of {key.name[:100]} is not of the audit of {box.box}"
+        message = f"{key.name[:100]} is no key of the audit of {box}"
         raise NoteRejectedError(message)
     return key
 

@@ -109,17 +109,16 @@ def boxes_of(connection: sa.Connection, controllers: Collection[str] | None) -> 
 
 
 def newest_reports(connection: sa.Connection, box_nos: Collection[int]) -> dict[int, KeptReport]:
-    """Return the newest report of each box that has one."""
+    """Return the report of each box that came last; by the box's own clock it may be older, or from years ahead."""
     newest = (
-        sa.select(reports.c.box_no, sa.func.max(reports.c.made_ms).label("made_ms"))
+        sa.select(sa.func.max(reports.c.report_no))
         .where(reports.c.box_no.in_(list(box_nos)))
         .group_by(reports.c.box_no)
-        .subquery()
     )
     query = sa.select(
         reports.c.box_no, reports.c.sha256, reports.c.made_ms, reports.c.received_ms, reports.c.key, reports.c.raw
-    ).join(newest, sa.and_(reports.c.box_no == newest.c.box_no, reports.c.made_ms == newest.c.made_ms))
-    rows = connection.execute(query.order_by(reports.c.report_no)).all()
+    ).where(reports.c.report_no.in_(newest))
+    rows = connection.execute(query).all()
     return {row[0]: KeptReport(row[1], row[2], row[3], row[4], bytes(row[5])) for row in rows}
 
 
