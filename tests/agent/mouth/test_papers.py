@@ -193,7 +193,7 @@ async def test_a_paper_refused_beside_a_batch_that_is_taken_ends_no_connection(t
     world, clock = World(tmp_path), SystemClock()
     world.shelf = await Shelf.open(tmp_path / "outbox.sqlite", Bounds(), clock)
     async with broker_that_answers_together() as port:
-        speaker = Uplink(
+        speaker = world.uplink = Uplink(
             Broker(port, version="5"),
             world.shelf,
             controller="ville",
