@@ -48,14 +48,18 @@ def web_app(
         openapi_url="/v1/openapi.json",
     )
     past, reach = Past(readers), Reach(entrance.routing)
-    app.include_router(api.routes(readers, metrics, health, reach))
-    app.include_router(records.routes(past, reach))
-    app.include_router(stream.routes(stream.Followers(past, painter.live, painter.clock), reach))
-    app.include_router(services.routes(painter, entrance.routing))
-    app.include_router(notices.routes(painter, entrance.board))
-    app.include_router(pages.routes(painter, app))
-    app.include_router(dpo.routes(painter, office))
-    app.include_router(login.routes(painter, login.Login(entrance.accounts, painter.clock)))
+    routers = (
+        api.routes(readers, metrics, health, reach),
+        records.routes(past, reach),
+        stream.routes(stream.Followers(past, painter.live, painter.clock), reach),
+        services.routes(painter, entrance.routing),
+        notices.routes(painter, entrance.board),
+        pages.routes(painter, app),
+        dpo.routes(painter, office),
+        login.routes(painter, login.Login(entrance.accounts, painter.clock)),
+    )
+    for router in routers:
+        app.router.routes += router.routes  # including a router would build each of its routes a second time
     static = Path(str(resources.files("veilleur_fleet.web") / "static"))
     app.mount("/static", StaticFiles(directory=static), name="static")
     app.add_middleware(Porter, entrance=entrance, root=painter.place.root)

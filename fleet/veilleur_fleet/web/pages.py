@@ -6,7 +6,9 @@ commit ──touch──▶ Live ──▶ Drawing (one for all who look at the 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
+from types import CodeType  # noqa: TC003 - one name is not worth a TYPE_CHECKING block
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -14,7 +16,8 @@ import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FunctionLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from veilleur_contracts.clock import Clock
@@ -124,6 +127,25 @@ class Painter:
         }
 
 
+class _Compiled(BytecodeCache):
+    """Keeps what each template was compiled to: every language has the same templates."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+@cache
+def _compiled() -> _Compiled:
+    return _Compiled()
+
+
 def environment_of(language: Language) -> Environment:
     """Return the templates in ``language``, strict about names they do not know and escaping what they show."""
 
@@ -137,6 +159,7 @@ def environment_of(language: Language) -> Environment:
         extensions=["jinja2.ext.i18n"],
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=_compiled(),
     )
     install: Callable[..., None] = vars(environment)["install_gettext_callables"]
     install(language.gettext, language.ngettext, newstyle=True)
