@@ -122,6 +122,18 @@ async def test_a_camera_that_goes_blind_says_so_and_shows_no_nought(chromium, to
     await expect(page.locator(".no-observation")).to_contain_text("the street may be anything but empty")
 
 
+async def test_on_a_phone_the_way_to_log_in_is_there_and_no_word_of_the_interface_is_torn(chromium, town) -> None:
+    page = await chromium.new_page(viewport={"width": 390, "height": 800})
+    await page.goto(f"{town.url}?lang=en")
+    await page.get_by_role("link", name="Log in").click()
+    await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    await expect(page.get_by_role("link", name="Log in")).to_have_count(0)
+    await page.goto(f"{town.url}docs?lang=en")
+    name = page.locator(".parameters code", has_text="controller").first
+    assert (await name.bounding_box())["height"] < 30, "in one line"
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 async def test_an_open_table_and_the_focus_stay_while_counts_change(chromium, town) -> None:
     page = await chromium.new_page()
     await town.begin()

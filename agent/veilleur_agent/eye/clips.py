@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 CONTAINERS: Final = {".mp4": "mp4", ".mkv": "matroska"}
 MILLISECONDS: Final = Fraction(1, 1000)
 LINE_COLOUR: Final = (0, 220, 255)
+LABEL_GROUND: Final = (48, 32, 16)
+LABEL_LUMA: Final = 235
+"""White, in limited range."""
+LABEL_SCALE: Final = 0.5
+LABEL_EDGE: Final = 4
 TRACK_COLOURS: Final = {
     Label.PERSON: (80, 80, 255),
     Label.BICYCLE: (80, 220, 80),
@@ -209,8 +214,27 @@ def _draw_line(plane: Pixels, part: int, channel: int, line: Line, counted: Mapp
     start, end = ((round(x * wide), round(y * high)) for x, y in (line.start, line.end))
     cv2.arrowedLine(plane, start, end, shade, 2 // part, cv2.LINE_AA, 0, 0.03)
     text = f"{line.id}  L>R {counted.get(Direction.LEFT_TO_RIGHT, 0)}  R>L {counted.get(Direction.RIGHT_TO_LEFT, 0)}"
-    place = (min(start[0], end[0]) + 4 // part, max(14 // part, min(start[1], end[1]) - 6 // part))
-    cv2.putText(plane, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 / part, shade, 1, cv2.LINE_AA)
+    _draw_label(plane, part, channel, text, (part * min(start[0], end[0]) + 4, part * min(start[1], end[1]) - 6))
+
+
+def _draw_label(plane: Pixels, part: int, channel: int, text: str, place: tuple[int, int]) -> None:
+    """Write ``text`` on a ground of its own, so that it is read over fill as over the street, and within the frame.
+
+    Args:
+        plane: One plane; letters stand in the luma alone, whose points lie closer.
+        part: Points of the frame to one of the plane.
+        channel: Which plane.
+        text: In plain ASCII.
+        place: Where it begins, points of the frame.
+    """
+    (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, LABEL_SCALE, 1)
+    left = max(LABEL_EDGE, min(place[0], plane.shape[1] * part - wide - LABEL_EDGE))
+    base = max(high + LABEL_EDGE, place[1])
+    corner, opposite = (left - LABEL_EDGE, base - high - LABEL_EDGE), (left + wide + LABEL_EDGE, base + below)
+    first, last = ((x // part, y // part) for x, y in (corner, opposite))
+    cv2.rectangle(plane, first, last, _yuv_of(LABEL_GROUND)[channel], cv2.FILLED)
+    if part == 1:
+        cv2.putText(plane, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, LABEL_SCALE, LABEL_LUMA, 1, cv2.LINE_AA)
 
 
 def _yuv_of(colour: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from eye_builders import a_frame, a_street, detections_of, with_sprite
-from veilleur_agent.eye.clips import PreviewRejectedError, PreviewWriter
+from veilleur_agent.eye.clips import PreviewRejectedError, PreviewWriter, draw
+from veilleur_agent.eye.planes import planes_of
 from veilleur_agent.eye.records import RedactedFrame, Tracks, no_detections
 from veilleur_agent.eye.redact import Redactor
 from veilleur_contracts.messages import Direction, Label
@@ -120,3 +121,19 @@ def test_a_line_reaching_over_the_edge_of_small_pictures_is_drawn_all_the_same(t
     picture = written(tmp_path / "out.mp4")[0]
     assert picture.shape == (48, 64, 3)
     assert cv2.absdiff(picture[:, :, 2], picture[:, :, 0]).max() > 60
+
+
+@pytest.mark.parametrize("x", [0.02, 0.5, 0.99], ids=["left", "middle", "right"])
+def test_a_label_is_read_over_the_fill_and_lies_within_the_frame(x) -> None:
+    wide, high = 640, 384
+    i420 = np.full((high * 3 // 2, wide), 128, np.uint8)
+    draw(i420, [Line("kerb", (x, 0.0), (x, 0.9))], tracks_of(), {})
+    luma, *colours = planes_of(i420)
+    ground = luma < 60
+    rows, columns = np.flatnonzero(ground.any(axis=1)), np.flatnonzero(ground.any(axis=0))
+    assert columns[-1] - columns[0] > 110, "the whole of it"
+    label = luma[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (label > 200).sum() > 100, "light letters"
+    assert np.median(label) < 60, "on a dark ground"
+    row, column = (rows[0] + 2) // 2, (columns[0] + columns[-1]) // 4
+    assert len({plane[row, column] for plane in colours}) == 2, "no grey shows through in the colours"
