@@ -62,6 +62,8 @@ def assign_pairs(rows: Places, columns: Places, costs: Costs, most: float) -> tu
         Rows and their columns, intp, both of shape ``(k,)``.
     """
     cheap = (costs <= most).nonzero()[0]
+    if not cheap.size:
+        return cheap, cheap
     rows, columns, costs = rows[cheap], columns[cheap], costs[cheap]
     contested = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
     if not contested.any():

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 Boxes = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 SIZE_MIN: Final = 1e-4
 
 
@@ -53,6 +54,18 @@ def overlaps(ones: Boxes, others: Boxes) -> Boxes:
     shared = shared_areas(ones, others)
     ratios: Boxes = shared / (areas_of(ones)[:, None] + areas_of(others)[None, :] - shared)
     return ratios
+
+
+def touching(ones: Boxes, others: Boxes) -> tuple[Places, Places, Boxes]:
+    """Return the pairs that share anything, few of all in a street, and intersection over union of each.
+
+    Returns:
+        Rows of ``ones``, rows of ``others`` and their overlap, all of shape ``(p,)``.
+    """
+    shared = shared_areas(ones, others)
+    rows, columns = (shared > 0.0).nonzero()
+    both = shared[rows, columns]
+    return rows, columns, both / (areas_of(ones)[rows] + areas_of(others)[columns] - both)
 
 
 def lies_within(ones: Boxes, others: Boxes, least: float) -> npt.NDArray[np.bool_]:

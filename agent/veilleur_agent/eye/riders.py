@@ -156,10 +156,9 @@ class _Sharing:
 def _sharing(found: Candidates) -> _Sharing:
     """Return who shares more than ``APART`` of the lesser: less is of no consequence to anybody."""
     shared, areas = shared_areas(found.boxes, found.boxes), areas_of(found.boxes)
-    parts = APART * areas
-    ones, others = (shared > np.minimum(parts[:, None], parts)).nonzero()
+    ones, others = (shared > 0.0).nonzero()
     both = _Sharing(found, ones, others, shared[ones, others], areas)
-    return both.chosen(ones != others)
+    return both.chosen((ones != others) & (both.shared > APART * np.minimum(areas[ones], areas[others])))
 
 
 def _once_each(found: Candidates) -> Candidates:
@@ -199,7 +198,7 @@ def _couples(sharing: _Sharing) -> Places:
     people = is_person[sharing.ones] & is_person[sharing.others]
     people &= scores[sharing.ones] > scores[sharing.others]
     sharing = sharing.chosen(people)
-    if len(sharing.ones) < 2:  # noqa: PLR2004 - each of the two shares a part of it
+    if np.bincount(sharing.others, minlength=1).max() < 2:  # noqa: PLR2004 - both share a part of it
         return sharing.ones[:0]
     return np.concatenate([_around(sharing), _between(sharing)])
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veilleur_agent.eye.assign import assign, assign_pairs
-from veilleur_agent.eye.boxes import Boxes, centred_of, corners_of, lies_within, overlaps, sizes_of
+from veilleur_agent.eye.boxes import Boxes, centred_of, corners_of, lies_within, overlaps, sizes_of, touching
 from veilleur_agent.eye.kalman import Motion
 from veilleur_agent.eye.records import Detections, Tracks
 from veilleur_agent.eye.riders import FAMILY, TWICE, Candidates, candidates_of
@@ -146,9 +146,7 @@ class Tracker:
         if not len(roster.ids) or not len(found):
             return _NOBODY, _NOBODY
         sure, alone = found.scores >= settings.count_score, np.ones(len(roster.ids), np.bool_)
-        shared = overlaps(corners_of(self._motion.position), found.boxes)
-        rows, columns = (shared >= min(settings.overlap_high, settings.overlap_low)).nonzero()
-        shared = shared[rows, columns]
+        rows, columns, shared = touching(corners_of(self._motion.position), found.boxes)
         costs = 1.0 - shared + self._unlike(found, rows, columns)
         likely = sure[columns] & (shared >= settings.overlap_high)
         first = assign_pairs(rows[likely], columns[likely], costs[likely], ALONE)

@@ -217,11 +217,13 @@ class ZoneWatch:
     def _bequeath(self, here: _Present, rows: npt.NDArray[np.intp]) -> None:
         """Give the presences nobody goes on with to those who were born where they were; fills in ``rows``."""
         new = (rows < 0).nonzero()[0]
+        if not new.size:
+            return
         present = self._present
         is_lost = np.ones(len(present.ids), np.bool_)
         is_lost[rows[rows >= 0]] = False
         lost = is_lost.nonzero()[0]
-        if not lost.size or not new.size:
+        if not lost.size:
             return
         apart = np.linalg.norm(present.feet[lost][:, None] - here.feet[new][None], axis=2)
         apart /= NEAR_SIZES * present.sizes[lost][:, None]
