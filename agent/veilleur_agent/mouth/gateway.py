@@ -108,7 +108,7 @@ class Gateway:
 
     async def _session(self) -> None:
         broker = self._broker
-        async with aiomqtt.Client(
+        client = aiomqtt.Client(
             broker.address,
             broker.port,
             username=broker.user,
@@ -119,8 +119,10 @@ class Gateway:
             timeout=ANSWER_WITHIN_S,
             keepalive=KEEPALIVE_S,
             max_queued_incoming_messages=INCOMING_MAX,
-        ) as client:
-            client._client.manual_ack_set(True)  # noqa: SLF001, FBT003 - paho's; aiomqtt acknowledges on arrival
+        )
+        # aiomqtt acknowledges on arrival; before it connects, or what waited there is acknowledged unseen [measured].
+        client._client.manual_ack_set(True)  # noqa: SLF001, FBT003 - paho's own
+        async with client:
             granted: Any = await client.subscribe(UPLINKS, qos=1)
             if any(int(getattr(code, "value", code)) >= REFUSED_FROM for code in granted):
                 raise aiomqtt.MqttError("the gateway's broker refuses the subscription")

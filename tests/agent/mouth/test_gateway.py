@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -22,17 +23,18 @@ from veilleur_simulator.broker import Broker, broker_in
 pytestmark = pytest.mark.journey
 
 WITHIN_S = 30.0
+CONNECT, PUBACK, SUBSCRIBE = 1, 4, 8
 
 
 class Listening:
     """A gateway at work, what it has logged, and what lies in its outbox."""
 
-    def __init__(self, broker: Broker, shelf: Shelf) -> None:
+    def __init__(self, broker: GatewayBroker, shelf: Shelf) -> None:
         self.logged: list[str] = []
         self.woken = 0
         self._shelf = shelf
         self.gateway = Gateway(
-            GatewayBroker(broker.host, broker.port),
+            broker,
             "gare-01",
             sensors_by_address(SENSORS, DECODERS),
             shelf=shelf,
@@ -74,7 +76,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @contextlib.asynccontextmanager
 async def listening(broker: Broker, folder: Path) -> AsyncIterator[Listening]:
     shelf = await Shelf.open(folder / "outbox.sqlite", Bounds(), SystemClock())
-    one = Listening(broker, shelf)
+    one = Listening(GatewayBroker(broker.host, broker.port), shelf)
     task = asyncio.create_task(one.gateway.run(), name="gateway")
     try:
         yield one
@@ -125,6 +127,50 @@ async def test_what_comes_while_nobody_listens_waits_at_the_gateway(broker, tmp_
     await asyncio.to_thread(published, broker, *((topic_of(), uplink(counter=number)) for number in range(1, 6)))
     async with listening(broker, tmp_path) as one:
         assert len(await one.until(WaterLevel, 5)) == 5
+
+
+@contextlib.asynccontextmanager
+async def broker_with_a_message_in_its_greeting(heard: list[int]) -> AsyncIterator[int]:
+    """A broker that greets whoever connects together with what waited for it, and writes down each packet. Its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        topic, payload = topic_of().encode(), uplink()
+        body = len(topic).to_bytes(2, "big") + topic + b"\0\x07" + payload
+        published = bytes([0x32, 0x80 | len(body) & 0x7F, len(body) >> 7]) + body
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                kind, size = await reader.readexactly(2)
+                packet = await reader.readexactly(size)
+                heard.append(kind >> 4)
+                if kind >> 4 == CONNECT:
+                    writer.write(b"\x20\x02\x01\x00" + published)
+                elif kind >> 4 == SUBSCRIBE:
+                    writer.write(b"\x90\x03" + packet[:2] + b"\x01")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_what_waited_is_acknowledged_only_when_it_lies_in_the_outbox(tmp_path) -> None:
+    heard: list[int] = []
+    shelf = await Shelf.open(tmp_path / "outbox.sqlite", Bounds(), SystemClock())
+    may_write = threading.Event()
+    writing = asyncio.create_task(shelf.do(lambda _: may_write.wait(WITHIN_S)), name="disk")
+    async with broker_with_a_message_in_its_greeting(heard) as port:
+        one = Listening(GatewayBroker("127.0.0.1", port), shelf)
+        task = asyncio.create_task(one.gateway.run(), name="gateway")
+        await one.is_logged("gateway.connected")
+        assert heard == [CONNECT, SUBSCRIBE]
+        may_write.set()
+        await one.until(WaterLevel, 1)
+        async with asyncio.timeout(WITHIN_S):
+            while PUBACK not in heard:  # noqa: ASYNC110  # heard by a server in this loop
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, writing, return_exceptions=True)
+    await shelf.close()
 
 
 async def test_a_broker_that_was_away_is_found_again(broker, tmp_path) -> None:
