@@ -79,7 +79,8 @@ LOST: Final = f"""\
   what is not, and declare the rest as a gap.
 - Consumers go on with the cursors they have: every shard jumped by {CURSORS_JUMPED:,}, so that no cursor means two
   things.
-- Accounts, tokens and certificates are as they were then: disable and revoke again what was since. Everybody is logged
+- Accounts, tokens and certificates are as they were then: disable and revoke again what was since. A box that was
+  enrolled or got its next certificate since is not known by it: enrol it again with a new token. Everybody is logged
   out, and enrolments that were not used yet are withdrawn.
 - Policies and other documents published since must be published again."""
 

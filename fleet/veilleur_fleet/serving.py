@@ -11,10 +11,13 @@ from starlette.types import ASGIApp
 
 from veilleur_fleet.door.introduced import IntroducingProtocol
 from veilleur_fleet.errors import SettingsRejectedError
+from veilleur_fleet.prompt import PromptProtocol
 from veilleur_fleet.settings import ListenAddress
 
 BACKLOG: Final = 128
 FAREWELL_S: Final = 3
+CONNECTIONS_MAX: Final = 512
+"""Twice those who may follow live, and far below the files that a process may have open."""
 
 
 class Server(uvicorn.Server):
@@ -24,7 +27,7 @@ class Server(uvicorn.Server):
         app: What is served.
         ready: Called when it is.
         farewell: Called first when it ends, to let go of those who would stay for ever.
-        limit: How many questions at a time; None: as many as come.
+        limit: How many connections at a time; more are answered 503.
         tls: The server's certificate, and whose clients' it checks; None: plain HTTP.
     """
 
@@ -33,7 +36,7 @@ class Server(uvicorn.Server):
         app: ASGIApp,
         ready: Callable[[], None],
         farewell: Callable[[], None] = lambda: None,
-        limit: int | None = None,
+        limit: int = CONNECTIONS_MAX,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         config = uvicorn.Config(
@@ -45,7 +48,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=FAREWELL_S,
             h11_max_incomplete_event_size=16_384,
             limit_concurrency=limit,
-            http="auto" if tls is None else IntroducingProtocol,
+            http=PromptProtocol if tls is None else IntroducingProtocol,
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         super().__init__(config)

@@ -20,7 +20,7 @@ from veilleur_fleet.cli import cli
 from veilleur_fleet.errors import EnrolmentRefusedError, PkiRejectedError
 from veilleur_fleet.keys import KeyRejectedError
 from veilleur_fleet.pki.authority import CRL_LIFE, LIFE, load_authority, make_authority
-from veilleur_fleet.pki.files import is_due, names_of
+from veilleur_fleet.pki.files import BrokerFiles, is_due, names_of
 from veilleur_fleet.pki.mosquitto import examples
 from veilleur_fleet.pki.register import RENEWALS_A_DAY_MAX
 
@@ -275,3 +275,14 @@ def test_the_commands_say_what_they_do_and_refuse_in_one_sentence(tmp_path, monk
     assert command("pki", "list", "--json").stdout.count("\n") == 2
     assert command("pki", "issue", "gare-09", "--role", "box", "--out", "x.pem").exit_code == 1
     assert command("pki", "token", "Gare", "--controller", "ville").stderr.startswith("veilleur-fleet: names are")
+
+
+def test_a_damaged_file_of_the_broker_is_named_with_the_remedy(pki, clock, tmp_path) -> None:
+    files = BrokerFiles(tmp_path / "broker", pki, clock)
+    files.lay_out("", ["localhost"])
+    (tmp_path / "broker" / "broker.pem").write_bytes(b"half a certifi")
+    with pytest.raises(PkiRejectedError, match=r"broker.pem is no certificate.*broker config"):
+        files.refresh()
+    (tmp_path / "broker" / "broker-key.pem").write_bytes(b"half a key")
+    with pytest.raises(PkiRejectedError, match=r"broker-key.pem is no key.*lay"):
+        files.lay_out("", ["localhost"])

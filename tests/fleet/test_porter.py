@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from house_builders import PASSWORD, House, form_token_in, log_in
+from veilleur_fleet.access import porter
 from veilleur_fleet.access.attempts import WHILE_S
 from veilleur_fleet.access.capacity import STAFF, Access, Role
 from veilleur_fleet.access.porter import BODY_BYTES_MAX, FORM_COOKIE, SESSION_COOKIE, local_path, require
@@ -310,6 +311,18 @@ async def test_a_body_that_never_ends_is_not_read(closed) -> None:
         assert answer.status_code in {403, 413}
         form = {"content-type": "application/x-www-form-urlencoded"}
         assert (await web.post("/login", content=b"a=" + b"x" * BODY_BYTES_MAX, headers=form)).status_code == 413
+
+
+async def test_a_body_that_does_not_come_in_time_is_not_waited_for(closed, monkeypatch) -> None:
+    monkeypatch.setattr(porter, "BODY_WITHIN_S", 0.05)
+
+    async def trickle():
+        yield b"name="
+        await asyncio.Event().wait()
+
+    async with closed.browser() as web:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        assert (await web.post("/login", content=trickle(), headers=form)).status_code == 408
 
 
 @pytest.mark.parametrize("cookie", ["", "x" * 5000, f"{SESSION_COOKIE}=\x7f", f"{SESSION_COOKIE}=a/b", "a=b;;=;\x01"])

@@ -15,7 +15,7 @@ from veilleur_fleet.routing.rules import Purpose, Route
 from veilleur_fleet.store.past import Past
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.reach import Reach
-from veilleur_fleet.web.stream import FOLLOWERS_MAX, STREAM_S, Followers, read_mark, write_mark
+from veilleur_fleet.web.stream import AT_ONCE, FOLLOWERS_MAX, STREAM_S, Followers, read_mark, write_mark
 
 NOW_S = NOW_MS // 1000
 PARVIS = context("gare-parvis")
@@ -57,7 +57,7 @@ def followers(database, live, clock):
 @pytest.fixture
 def follow(followers):
     def begin(after=None, passes=None, kind=None):
-        return Reader(followers.follow(followers.begin(after), kind, None, passes))
+        return Reader(followers.follow(followers.begin(after), kind, None, passes or (lambda: None)))
 
     return begin
 
@@ -94,12 +94,36 @@ async def test_a_service_follows_what_is_routed_to_it_and_its_mark_moves_over_th
             )
         ],
     )
-    reader = follow("", Reach(house.table).passes("x"))
+    reader = follow("", lambda: Reach(house.table).passes("x"))
     told = await reader.records(2)
     assert {one["topic"].split("/")[5] for one in told} == {"30258"}
-    nobody = follow("", Reach(house.table).passes("nobody"))
+    nobody = follow("", lambda: Reach(house.table).passes("nobody"))
     marks = [await nobody.next() for _ in range(2)]
     assert marks[-1] == (write_mark(Past(database.readers).ends()), None)
+
+
+async def test_what_is_routed_no_more_is_told_no_more_to_whoever_follows_already(
+    ledger, database, clock, live, follow
+) -> None:
+    box, house = Box(), House(database, clock)
+    ledger.store([box.says(PARVIS, window(PARVIS))])
+    house.table.put(ROOT, [Route("x", frozenset({MessageClass.STATISTICS}), frozenset({Purpose.MOBILITY}))])
+    reader = follow("", lambda: Reach(house.table).passes("x"))
+    assert len(await reader.records(2)) == 2
+    house.table.put(ROOT, [])
+    ledger.store([box.says(window(PARVIS, at_s=NOW_S - 50))])
+    live.touch()
+    assert await reader.next() == (write_mark(Past(database.readers).ends()), None)
+
+
+async def test_a_stream_ends_in_time_however_much_is_still_to_be_told(ledger, follow, clock) -> None:
+    boxes = [Box(f"box-{number}") for number in range(3)]
+    ledger.store([box.says(PARVIS, *(window(PARVIS, at_s=NOW_S - n) for n in range(AT_ONCE))) for box in boxes])
+    reader = follow("")
+    await reader.records(1)
+    clock.move(STREAM_S)
+    with pytest.raises(StopAsyncIteration):
+        await reader.records(AT_ONCE)
 
 
 async def test_a_stream_ends_so_that_whoever_follows_is_asked_again(followers, follow, clock, live) -> None:
@@ -148,7 +172,7 @@ async def test_what_cannot_be_followed_is_refused_over_http(database, clock) -> 
 
 
 async def test_the_number_of_those_who_follow_is_bounded(followers) -> None:
-    streams = [followers.follow(followers.begin(None), None, None, None) for _ in range(FOLLOWERS_MAX)]
+    streams = [followers.follow(followers.begin(None), None, None, lambda: None) for _ in range(FOLLOWERS_MAX)]
     for one in streams:
         await anext(one)
     assert followers.is_full()

@@ -32,6 +32,7 @@ SESSION_COOKIE: Final = "veilleur-session"
 FORM_COOKIE: Final = "veilleur-form"
 COOKIE_CHARACTERS_MAX: Final = 4096
 BODY_BYTES_MAX: Final = 524_288
+BODY_WITHIN_S: Final = 30.0
 FIELDS_MAX: Final = 100
 SILENT: Final = "the database does not answer just now: ask again in a moment"
 _PUBLIC: Final = frozenset({"/login", "/healthz"})
@@ -232,13 +233,18 @@ def local_path(asked: str | None) -> str:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """Stop reading a body that is too long."""
-    taken = 0
+    """Stop reading a body that is too long, or does not come in time."""
+    taken, is_whole, began = 0, False, asyncio.get_running_loop().time()
 
     async def receive_bounded() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, is_whole
+        try:
+            async with asyncio.timeout_at(None if is_whole else began + BODY_WITHIN_S):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408) from None
         if message["type"] == "http.request":
+            is_whole = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > BODY_BYTES_MAX:
                 raise HTTPException(413)

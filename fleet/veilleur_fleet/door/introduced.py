@@ -8,14 +8,14 @@ import ssl
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-ASK_WITHIN_S: Final = 10.0
+from veilleur_fleet.prompt import PromptProtocol
+
 CONNECTION_S: Final = 300.0
 
 
-class IntroducingProtocol(H11Protocol):
-    """HTTP/1.1 that knows who came, and lets nobody hold a connection for nothing."""
+class IntroducingProtocol(PromptProtocol):
+    """HTTP/1.1 that knows who came, and lets nobody stay for long."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Look at the certificate, once for the connection."""
@@ -24,20 +24,12 @@ class IntroducingProtocol(H11Protocol):
         der = None if session is None else session.getpeercert(binary_form=True)
         chain = [] if der is None else [ssl.DER_cert_to_PEM_cert(der)]
         self.app: Any = _Introduced(self.app, chain)
-        self._timers = [
-            self.loop.call_later(ASK_WITHIN_S, self._end_if_silent),
-            self.loop.call_later(CONNECTION_S, transport.close),
-        ]
+        self._ending = self.loop.call_later(CONNECTION_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
-        for timer in self._timers:
-            timer.cancel()
+        """Forget when it was to end."""
+        self._ending.cancel()
         super().connection_lost(exc)
-
-    def _end_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.close()
 
 
 class _Introduced:

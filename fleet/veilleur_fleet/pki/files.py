@@ -64,6 +64,7 @@ class BrokerFiles:
 
         Raises:
             OSError: The folder is not there or cannot be written.
+            PkiRejectedError: A file in it is damaged.
         """
         now_ms = self._clock.now_ms()
         changed = self._replace(ACL, acl(self._pki.register.holders(now_ms)).encode())
@@ -78,7 +79,11 @@ class BrokerFiles:
         path = self._folder / CERTIFICATE
         if not path.exists():
             return False
-        held = x509.load_pem_x509_certificate(path.read_bytes())
+        try:
+            held = x509.load_pem_x509_certificate(path.read_bytes())
+        except ValueError:
+            message = f"{path} is no certificate: lay the broker's folder out again with veilleur-fleet broker config"
+            raise PkiRejectedError(message) from None
         if not is_due(held, datetime_of(self._clock.now_ms())):
             return False
         fresh = self._pki.authority.issue_server(names_of(held), self._key().public_key(), self._clock)
@@ -95,7 +100,11 @@ class BrokerFiles:
     def _key(self) -> ec.EllipticCurvePrivateKey:
         path = self._folder / KEY
         if path.exists():
-            key = load_pem_private_key(path.read_bytes(), None)
+            try:
+                key = load_pem_private_key(path.read_bytes(), None)
+            except (ValueError, TypeError):
+                message = f"{path} is no key, or is encrypted: move it away and lay the broker's folder out again"
+                raise PkiRejectedError(message) from None
             if isinstance(key, ec.EllipticCurvePrivateKey):
                 return key
         made = new_key()

@@ -54,7 +54,9 @@ class Guard:
         while True:
             try:
                 await self.look()
-            except (sa.exc.SQLAlchemyError, OSError, PkiRejectedError) as error:
+            except PkiRejectedError as error:
+                self._note(str(error))
+            except (sa.exc.SQLAlchemyError, OSError) as error:
                 self._note(type(error).__name__)
             else:
                 self._note(None)

@@ -160,6 +160,10 @@ class Routing:
         """Return the routes of ``service``."""
         return tuple(route for route in self.routes if route.service == service)
 
+    def only(self, service: str) -> "Routing":
+        """Return what concerns ``service`` alone, for whoever asks of many subjects."""
+        return Routing(self.of(service), self.grounds)
+
     def tells(self, service: str, subject: Subject) -> bool:
         """Tell whether ``service`` is told ``subject``."""
         return any(self.bar(route, subject) is None for route in self.of(service))

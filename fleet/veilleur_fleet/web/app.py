@@ -24,6 +24,14 @@ from veilleur_fleet.web.guard import Guard
 from veilleur_fleet.web.reach import Reach
 
 _FOR_PROGRAMS: Final = ("/v1/", "/metrics")
+_SENTENCES: Final = {
+    403: "your role does not open this address",
+    404: "there is no such address; /v1/openapi.json lists those there are",
+    405: "only GET is answered here",
+    408: "the question did not come in time",
+    413: "this is too long to be taken",
+    503: SILENT,
+}
 
 
 def web_app(
@@ -64,6 +72,12 @@ def web_app(
     app.mount("/static", StaticFiles(directory=static), name="static")
     app.add_middleware(Porter, entrance=entrance, root=painter.place.root)
     app.add_middleware(Guard, root=painter.place.root)
+    _answer_refusals(app, painter)
+    return app
+
+
+def _answer_refusals(app: FastAPI, painter: pages.Painter) -> None:
+    """Have whatever is refused said in one sentence, to programs in JSON and to people on a page."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 400
@@ -71,7 +85,8 @@ def web_app(
             return ask_who(request, painter.place.root)
         if request.url.path.removeprefix(painter.place.root).startswith(_FOR_PROGRAMS):
             if isinstance(error, HTTPException):
-                return JSONResponse(Fault(error=_sentence_of(status)).model_dump(), status, error.headers)
+                fault = Fault(error=_SENTENCES.get(status, "this cannot be answered"))
+                return JSONResponse(fault.model_dump(), status, error.headers)
             return await api.refuse_question(request, error)
         return pages.trouble(painter, request, status)
 
@@ -84,20 +99,3 @@ def web_app(
     app.add_exception_handler(RequestValidationError, refuse)
     app.add_exception_handler(QueryRejectedError, refuse)
     app.add_exception_handler(AccessRejectedError, refuse)
-    return app
-
-
-def _sentence_of(status: int) -> str:
-    match status:
-        case 404:
-            return "there is no such address; /v1/openapi.json lists those there are"
-        case 403:
-            return "your role does not open this address"
-        case 405:
-            return "only GET is answered here"
-        case 503:
-            return SILENT
-        case 413:
-            return "this is too long to be taken"
-        case _:
-            return "this cannot be answered"

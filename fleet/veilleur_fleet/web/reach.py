@@ -21,7 +21,7 @@ class Reach:
         """Return what tells whether ``service`` is told a record; None: it is told everything."""
         if service is None:
             return None
-        routing = self._table.routing()
+        routing = self._table.routing().only(service)
 
         def passes(kind: MessageClass, controller: str, record: AnyRecord, context: Context | None) -> bool:
             return routing.tells(service, subject_of(kind, controller, record, context))

@@ -4,7 +4,8 @@ commit ──touch──▶ Live ──▶ each shard after its cursor ──▶
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -16,7 +17,7 @@ from veilleur_contracts.messages import MessageClass
 from veilleur_fleet.access.capacity import EVERYONE
 from veilleur_fleet.access.porter import require
 from veilleur_fleet.errors import QueryRejectedError
-from veilleur_fleet.store.past import Passes, Past, Wanted
+from veilleur_fleet.store.past import Passes, Past, Stretch, Wanted
 from veilleur_fleet.web.answers import Fault
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.reach import Reach, service_of
@@ -98,20 +99,31 @@ class Followers:
         return mark
 
     async def follow(
-        self, mark: dict[int, int], kind: MessageClass | None, controller: str | None, passes: Passes | None
+        self,
+        mark: dict[int, int],
+        kind: MessageClass | None,
+        controller: str | None,
+        passes: Callable[[], Passes | None],
     ) -> AsyncIterator[bytes]:
-        """Yield events until the stream has lasted long enough or the fleet stops."""
+        """Yield events until the stream has lasted long enough or the fleet stops.
+
+        ``passes`` is asked again for each stretch: what is routed to nobody any more is told to nobody any more.
+        """
         self._many += 1
         end_s = self._clock.elapsed_s() + STREAM_S
+
+        def goes_on() -> bool:
+            return not self._live.closed and self._clock.elapsed_s() < end_s
+
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
-            while not self._live.closed and self._clock.elapsed_s() < end_s:
+            while goes_on():
                 seen, told = self._live.version, 0
                 ends = await asyncio.to_thread(self._past.ends)
                 for shard, last in sorted(ends.items()):
-                    while mark[shard] < last:
+                    while mark[shard] < last and goes_on():
                         wanted = Wanted(shard, mark[shard], kind, controller)
-                        stretch = await asyncio.to_thread(self._past.after, wanted, AT_ONCE, passes)
+                        stretch = await asyncio.to_thread(self._stretch, wanted, passes)
                         for one in stretch.told:
                             mark[shard] = one.cursor
                             yield _event(ToldRecord.of(one), write_mark(mark))
@@ -122,6 +134,9 @@ class Followers:
                 await self._live.wait(seen, WAIT_S)
         finally:
             self._many -= 1
+
+    def _stretch(self, wanted: Wanted, passes: Callable[[], Passes | None]) -> Stretch:
+        return self._past.after(wanted, AT_ONCE, passes())
 
 
 def _event(record: ToldRecord, mark: str) -> bytes:
@@ -155,7 +170,7 @@ def routes(followers: Followers, reach: Reach) -> APIRouter:
         if followers.is_full():
             sentence = "too many follow already: try again later, or ask /v1/records"
             return JSONResponse(Fault(error=sentence).model_dump(), 503, {"Retry-After": "30"})
-        events = followers.follow(mark, kind, controller, reach.passes(service_of(request)))
+        events = followers.follow(mark, kind, controller, partial(reach.passes, service_of(request)))
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     return router
