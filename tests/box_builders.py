@@ -1,5 +1,9 @@
 """Small worlds for the tests of box, link and mouth: a clock that obeys, and records that are easy to tell apart."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from veilleur_contracts.messages import CameraHealth, Context, CrossingWindow
 
 
@@ -19,6 +23,17 @@ class HandClock:
     def advance(self, seconds: float) -> None:
         self.at_s += seconds
         self.at_ms += round(seconds * 1000)
+
+
+@contextmanager
+def files_no_longer_than(size: int) -> Iterator[None]:
+    """Have the kernel refuse to let any file of this process grow beyond ``size``, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def a_context(camera: str = "gare") -> Context:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit_builders import BOX_KEY, DPO_KEYS, LOG, ORIGIN, WITNESSES, chained, write_log, write_tiles
+from box_builders import files_no_longer_than
 from veilleur_agent.audit import CHECKPOINT_EVERY_S, AuditBusyError, AuditLog, AuditUnwritableError
 from veilleur_agent.audit_files import CHECKPOINTS_EACH, AuditDamagedError, set_aside
 from veilleur_agent.audit_key import AuditKeyRejectedError, read_or_make_key
@@ -336,17 +336,6 @@ def test_checkpoints_thin_out_to_one_a_day(tmp_path) -> None:
     kept = list((tmp_path / "checkpoints").iterdir())
     assert CHECKPOINTS_EACH < len(kept) <= CHECKPOINTS_EACH * 1.25 + 1
     assert checked(tmp_path).is_whole
-
-
-@contextmanager
-def files_no_longer_than(size: int):
-    """Have the kernel refuse to let any file of this process grow beyond ``size``, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_said_and_leaves_the_log_whole(tmp_path) -> None:

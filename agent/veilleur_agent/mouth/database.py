@@ -90,8 +90,21 @@ def _check_pages(database: sqlite3.Connection) -> None:
         raise OutboxDamagedError("the outbox on disk is damaged")
 
 
+def lost_mark_of(path: Path) -> Path:
+    """Return the mark that says that a damaged file was set aside, and that nobody was told of what is lost yet."""
+    return path.with_suffix(".lost")
+
+
 def set_aside(path: Path) -> None:
-    """Keep a damaged file for a person to look at, in the place of the one kept before, and clear the way."""
+    """Keep a damaged file for a person to look at, in the place of the one kept before, and clear the way.
+
+    Raises:
+        DiskRefusedError: The disk does not let us; the file is where it was.
+    """
+    try:
+        lost_mark_of(path).touch()
+    except OSError as error:
+        raise DiskRefusedError(f"the disk refuses the outbox: {error.strerror}") from None
     path.replace(path.with_suffix(".damaged"))
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from veilleur_agent.mouth.coarsen import Row, gap_row
-from veilleur_agent.mouth.database import connect, set_aside, translated
+from veilleur_agent.mouth.database import connect, lost_mark_of, set_aside, translated
 from veilleur_agent.mouth.errors import AckRejectedError, OutboxDamagedError
 from veilleur_agent.mouth.room import Bounds, Room
 from veilleur_agent.mouth.uplinks import is_repeated
@@ -101,11 +101,14 @@ class Outbox:
             OutboxNewerError: A newer agent made it.
         """
         try:
-            return cls(connect(path), bounds, clock)
+            outbox = cls(connect(path), bounds, clock)
         except OutboxDamagedError:
             set_aside(path)
-        outbox = cls(connect(path), bounds, clock)
-        outbox.say_damage()
+            outbox = cls(connect(path), bounds, clock)
+        mark = lost_mark_of(path)
+        if mark.exists():  # from now, or from a start before whose new file the disk refused
+            outbox.say_damage()
+            mark.unlink()
         return outbox
 
     def close(self) -> None:

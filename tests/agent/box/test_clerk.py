@@ -1,16 +1,13 @@
 """The clerk of a box: what it is told stands in the audit, and what keeps it from writing makes everything strict."""
 
 import asyncio
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from box_builders import HandClock
+from box_builders import HandClock, files_no_longer_than
 from veilleur_agent.audit import CHECKPOINT_EVERY_S, RESERVE_BYTES, AuditLog
 from veilleur_agent.audit_view import NoAuditError, look_into, said_of
 from veilleur_agent.clerk import WAITING_MAX, Clerk, entry_of, noting
@@ -62,17 +59,6 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """Have the kernel refuse to let any file of this process grow beyond ``size``, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_what_it_is_told_stands_in_the_audit_in_order_and_signed_at_the_end(desk: Desk) -> None:

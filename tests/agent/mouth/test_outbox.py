@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from box_builders import HandClock, a_context, a_health, a_window
+from box_builders import HandClock, a_context, a_health, a_window, files_no_longer_than
 from veilleur_agent.mouth.errors import AckRejectedError, DiskRefusedError, OutboxNewerError
 from veilleur_agent.mouth.outbox import Outbox
 from veilleur_agent.mouth.room import Bounds
@@ -357,6 +357,20 @@ def test_a_damaged_file_is_set_aside_and_the_wire_is_told(opener: Opener, tmp_pa
     said = list(records_of(again, MessageClass.STATISTICS).values())
     assert said[0] == Gap(1, 1, GapReason.OUTBOX_DAMAGED)
     assert starts_of(again) == [1, 2]
+
+
+def test_what_a_damaged_file_lost_is_told_even_when_the_disk_was_full_as_it_was_set_aside(opener, tmp_path) -> None:
+    outbox = opener()
+    outbox.store(windows(1, 20))
+    outbox.close()
+    (tmp_path / "outbox.sqlite").write_bytes(b"this was never a database, " * 300)
+    with files_no_longer_than(0), pytest.raises(DiskRefusedError):
+        opener()
+    again = opener()
+    assert again.damaged_before
+    assert list(records_of(again, MessageClass.STATISTICS).values()) == [Gap(1, 1, GapReason.OUTBOX_DAMAGED)]
+    again.close()
+    assert not opener().damaged_before, "it is told once"
 
 
 def test_a_file_of_a_newer_agent_is_left_alone(opener: Opener, tmp_path: Path) -> None:
