@@ -113,6 +113,7 @@ class LightBox:
             outbox_bytes_max=256 << 20,
             outbox_age_max_s=30 * 86_400,
             reach=Reach((self._port,), (), (), (), allow_unconfined=True),
+            disk_within_s=60.0,
         )
 
     def say(self, said: Said) -> int:

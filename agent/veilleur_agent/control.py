@@ -230,6 +230,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
         fleet: Where documents are fetched; None: nowhere.
         gateway: The sensors beside the box; None: it has none.
         identity: What it is known by; None: the box is not enrolled, and the broker asks for no certificate.
+        disk_within_s: How long it waits for room on its disk before it refuses to start.
     """
 
     agent: VersionText
@@ -251,6 +252,7 @@ class MouthStart(ControlMessage, frozen=True, tag=3):
     fleet: FleetAt | None = None
     gateway: GatewayStart | None = None
     identity: Identified | None = None
+    disk_within_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.0
 
     def __repr__(self) -> str:
         """Show nothing: it holds a password."""

@@ -89,6 +89,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "mouth.stopped": {"left": int},
     "mouth.refused": {"reason": _names_of(RefusedReason)},
     "outbox.disk_refused": {},
+    "outbox.awaited": {},
     "outbox.disk_accepted": {},
     "outbox.damaged": {},
     "outbox.records_dropped": {"records": int},

@@ -34,6 +34,8 @@ from veilleur_models.settings import how_to_build
 TOKEN_BYTES_MAX: Final = 256
 PROFILES: Final[dict[Profile, Permissions]] = {"bench": BENCH, "strictest": STRICTEST, "signed": LOOSEST_SIGNED}
 PRIVATE: Final = 0o077
+DISK_WITHIN_S: Final = 60.0
+"""A disk that was full a moment ago may have room again; whoever starts the mouth would only do it again and again."""
 FACES: Final = "centerface"
 """``veilleur_models.catalogue.FACE_DETECTOR``; the box process loads nothing that opens a model."""
 DEFAULT_PORTS: Final = {"rtsp": 554, "http": 80, "https": 443}
@@ -185,6 +187,7 @@ class Plan:
             fleet=fleet,
             gateway=self.gateway,
             identity=identity,
+            disk_within_s=DISK_WITHIN_S,
         )
 
 

@@ -57,6 +57,7 @@ BEAT_EVERY_S: Final = 1.0
 EGRESS_EVERY_S: Final = 2.0
 EXPIRE_EVERY_S: Final = 60.0
 DISK_RETRY_S: Final = 1.0
+DISK_AGAIN_S: Final = 0.5
 DISK_RETRY_MAX_S: Final = 30.0
 CUT_LOOK_EVERY_S: Final = 0.05
 STREAMS_TOLD: Final = 64
@@ -114,9 +115,8 @@ class Mouth:
             ControlClosedError: Box is gone.
             OutboxDamagedError: The file broke while in use; the next start sets it aside.
         """
-        settings = self._settings
         try:
-            self._shelf = await Shelf.open(settings.outbox, settings.bounds, self._clock)
+            self._shelf = await self._opened()
         except OutboxNewerError:
             return self._refuse(RefusedReason.OUTBOX_NEWER)
         except DiskRefusedError:
@@ -140,6 +140,26 @@ class Mouth:
         finally:
             await self._shelf.close()
         return 0
+
+    async def _opened(self) -> Shelf:
+        """Open the outbox, as soon as its disk lets us.
+
+        Raises:
+            DiskRefusedError: It did not for as long as box said.
+            OutboxNewerError: A newer agent made it.
+        """
+        settings, is_told = self._settings, False
+        until_s = self._clock.elapsed_s() + settings.disk_within_s
+        while True:
+            try:
+                return await Shelf.open(settings.outbox, settings.bounds, self._clock)
+            except DiskRefusedError:
+                if self._clock.elapsed_s() >= until_s:
+                    raise
+            if not is_told:
+                self._tell("outbox.awaited")
+                is_told = True
+            await asyncio.sleep(DISK_AGAIN_S)
 
     def _refuse(self, reason: RefusedReason) -> int:
         self._tell("mouth.refused", reason=reason.value)
@@ -298,6 +318,7 @@ class Mouth:
             except DiskRefusedError:
                 if not retry_s:
                     self._tell("outbox.disk_refused")
+                self._say(Beat())  # it may be before the first one, and waiting for room is no silence
                 retry_s = min(DISK_RETRY_MAX_S, retry_s * 2 or DISK_RETRY_S)
                 await asyncio.sleep(retry_s)
             else:

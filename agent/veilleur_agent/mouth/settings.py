@@ -30,6 +30,7 @@ class MouthSettings:
     broker: Broker
     addresses: tuple[str, ...]
     budgets: dict[str, Budget]
+    disk_within_s: float = 0.0
     papers: Path | None = None
     door: Door | None = None
     doors: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ def settings_of(start: MouthStart) -> MouthSettings:
         bounds=Bounds(start.outbox_bytes_max, start.outbox_age_max_s),
         broker=Broker(start.port, start.user, start.password, start.version, tls),
         addresses=start.addresses,
+        disk_within_s=start.disk_within_s,
         budgets={one.camera: Budget(one.rate_bytes_s, one.burst_bytes) for one in start.budgets},
         papers=None if start.papers is None else Path(start.papers),
         door=None if fleet is None else Door(fleet.scheme, fleet.host, fleet.port),

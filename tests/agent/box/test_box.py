@@ -12,6 +12,7 @@ import pytest
 from fleet_double import Ledger, fleet_at
 from journeys.town import command_of, descendants_of, film_of, scenario_of, site_of
 from model_builders import built_sprite
+from veilleur_agent import preflight
 from veilleur_agent.box import Box
 from veilleur_agent.preflight import Plan, StartRefusedError, plan_of
 from veilleur_agent.settings import settings_of
@@ -160,8 +161,9 @@ async def test_a_model_that_was_tampered_with_is_refused_with_one_sentence(tmp_p
 
 
 async def test_a_mouth_whose_disk_refuses_at_its_first_start_ends_the_box_with_the_remedy(
-    tmp_path, models, film, broker
+    tmp_path, models, film, broker, monkeypatch
 ) -> None:
+    monkeypatch.setattr(preflight, "DISK_WITHIN_S", 0.6)
     (tmp_path / "site.toml").write_text(site_of(str(film)), encoding="utf-8")
     settings = settings_of(state=tmp_path / "state", models=models, model="sprite", policy="bench", broker=broker.url)
     plan = plan_of(tmp_path / "site.toml", settings)
@@ -171,19 +173,20 @@ async def test_a_mouth_whose_disk_refuses_at_its_first_start_ends_the_box_with_t
         await asyncio.wait_for(box.run(), WITHIN_S)
 
 
-async def test_a_mouth_that_starts_again_on_a_full_disk_says_so_and_is_started_until_there_is_room(running) -> None:
+async def test_a_mouth_that_starts_again_on_a_full_disk_says_so_and_waits_for_room(running) -> None:
     async with running() as one:
         await one.until(lambda: one.counted() > 0)
         outbox, aside = one.plan.state / "mouth" / "outbox.sqlite", one.plan.state / "mouth" / "aside"
         outbox.rename(aside)
         outbox.mkdir()
         one.box.mouth.kill()
-        await one.until(lambda: one.events("mouth.refused") == [{"child": "mouth", "reason": "disk"}])
+        await one.until(lambda: one.events("outbox.awaited") == [{"child": "mouth"}])
         assert one.box.eye.pid is not None, "the eye goes on and keeps what it counts"
         outbox.rmdir()
         aside.rename(outbox)
         before = one.counted()
         await one.until(lambda: one.counted() > before)
+    assert one.events("mouth.refused") == []
     assert one.counted() == one.tallied()
 
 
