@@ -49,12 +49,12 @@ class CityHall:
         text = draft.read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if not line.startswith(("issued", "expires", "version"))]
         text = "\n".join([f"version = {version}", f"issued = {issued}", f"expires = {expires}", *lines])
-        text = text.replace("n° … du …", "n° 42 du 4 mai")
         head, _, rest = text.partition("[[cameras]]")
         text = head + listed + "\n[[visas]]" + rest.partition("[[visas]]")[2]
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)
+        text = text.replace("n° … du …", "n° 42 du 4 mai").replace("n° …", "n° 43")
         draft.write_text(text, encoding="utf-8")
         return self._signed(draft, signers)
 
