@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("quick", max_examples=15, deadline=None)
+settings.register_profile("quick", max_examples=15, deadline=None)  # which a test may multiply: ``settings.default``
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile("thorough")
 

@@ -195,7 +195,7 @@ sightings = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=settings.default.max_examples * 3 // 2)
 @given(found=sightings)
 def test_whatever_is_found_is_covered_in_its_frame_and_those_around_it(found) -> None:
     frames = [np.array(boxes, np.float64).reshape(-1, 4) for boxes in found]

@@ -146,9 +146,10 @@ def possible_days(told: list[CrossingWindow | RollUp], least: int) -> list[tuple
     hours = [(r.at_s - DAY_0) // HOUR_S for r in cells]
     hour_told = {(r.at_s - DAY_0) // HOUR_S: r.count for r in told if isinstance(r, RollUp) and r.window_s == HOUR_S}
     day_told = [r.count for r in told if isinstance(r, RollUp) and r.window_s == DAY_S]
+    places = {hour: [place for place, other in enumerate(hours) if other == hour] for hour in set(hours)}
     consistent = []
     for values in itertools.product(range(1, least), repeat=len(cells)):
-        by_hour = {hour: [v for v, h in zip(values, hours, strict=True) if h == hour] for hour in set(hours)}
+        by_hour = {hour: [values[place] for place in own] for hour, own in places.items()}
         untold = {hour: own for hour, own in by_hour.items() if not may_tell_hour(len(own), sum(own), least)}
         if {hour: sum(own) for hour, own in by_hour.items() if hour not in untold} != hour_told:
             continue
@@ -159,7 +160,7 @@ def possible_days(told: list[CrossingWindow | RollUp], least: int) -> list[tuple
     return consistent
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 2, deadline=None)
 @given(
     least=st.integers(3, 5),
     persons=st.lists(st.sampled_from([0, 1, 2, 3, 4, 9]), min_size=1, max_size=12),
@@ -182,7 +183,7 @@ def test_no_hour_of_three_cells_gives_one_away(values) -> None:
     assert all(len({day[cell] for day in consistent}) > 1 for cell in range(3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=2), min_size=1, max_size=3))
 def test_the_days_rule_agrees_with_trying_every_possibility(hours) -> None:
     persons = [value for own in hours for value in [*own, 0, 0, 0][:3]]

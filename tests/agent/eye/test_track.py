@@ -41,7 +41,7 @@ def assign_possible(matrix, most):
     possible=st.floats(0.1, 1),
     most=st.sampled_from([0.2, 0.5, 0.9]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3, deadline=None)
 def test_assignment_costs_as_little_as_the_reference(pair, costs, shape, possible, most) -> None:
     matrix = np.round(costs.random(shape), 1)
     matrix[costs.random(shape) > possible] = np.inf
