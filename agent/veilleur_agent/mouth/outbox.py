@@ -193,7 +193,7 @@ class Outbox:
 
     def left(self) -> int:
         """Return how many rows nobody has acknowledged yet."""
-        return int(self._rows("SELECT count(*) FROM record")[0][0])
+        return self._room.rows
 
     def next_batch(self, stream: int, after: int, most_bytes: int = BATCH_BYTES_MAX) -> Parcel | None:
         """Return the records of ``stream`` that follow ``after``, as many as ``most_bytes`` hold, but one at least.

@@ -64,34 +64,34 @@ class Room:
         self._database = database
         self._bounds = bounds
         self._coarse: dict[tuple[Step, int], int] = {}
-        self.bytes = 0
+        self.bytes = self.rows = 0
         self.dropped = self.coarsened = 0
 
-    def state(self) -> tuple[int, int, int]:
+    def state(self) -> tuple[int, int, int, int]:
         """Return what ``roll_back`` takes."""
-        return self.bytes, self.dropped, self.coarsened
+        return self.bytes, self.rows, self.dropped, self.coarsened
 
-    def roll_back(self, state: tuple[int, int, int]) -> None:
+    def roll_back(self, state: tuple[int, int, int, int]) -> None:
         """Count again as before the transaction that failed."""
-        self.bytes, self.dropped, self.coarsened = state
+        self.bytes, self.rows, self.dropped, self.coarsened = state
         self._coarse.clear()
 
     def recount(self) -> None:
-        """Read how many bytes there are."""
-        query = "SELECT total(length(body)) + count(*) * ? FROM record"
-        self.bytes = int(self._rows(query, (ROW_BYTES,))[0][0])
+        """Read how many rows and bytes there are: once, as that reads the whole file."""
+        size, self.rows = self._rows("SELECT total(length(body)), count(*) FROM record")[0]
+        self.bytes = int(size) + self.rows * ROW_BYTES
 
     def append(self, stream: int, row: Row) -> None:
         """Put a row in its place."""
         self._do(_INSERT, (stream, row.seq, row.last, int(row.is_gap), row.at_running_s, row.body))
-        self.bytes += len(row.body) + ROW_BYTES
+        self._count(1, len(row.body))
 
     def forget(self, stream: int, upto: int) -> int:
         """Delete what the fleet holds; return how many rows went."""
         query = "SELECT count(*), total(length(body)) FROM record WHERE stream = ? AND last <= ?"
         rows, freed = self._rows(query, (stream, upto))[0]
         self._do("DELETE FROM record WHERE stream = ? AND last <= ?", (stream, upto))
-        self.bytes -= int(freed) + int(rows) * ROW_BYTES
+        self._count(-int(rows), -int(freed))
         return int(rows)
 
     def make(self, current: int, now_s: int) -> None:
@@ -150,7 +150,7 @@ class Room:
         for row in before:
             if row not in kept:
                 self._do("DELETE FROM record WHERE stream = ? AND seq = ?", (stream, row.seq))
-                self.bytes -= len(row.body) + ROW_BYTES
+                self._count(-1, -len(row.body))
         for row in after:
             if row not in old:
                 self.append(stream, row)
@@ -161,7 +161,7 @@ class Room:
         runs: list[tuple[int, int, int]] = []
         for stream, seq, last, size in victims:
             self._do("DELETE FROM record WHERE stream = ? AND seq = ?", (stream, seq))
-            self.bytes -= size + ROW_BYTES
+            self._count(-1, -size)
             if runs and runs[-1][0] == stream and runs[-1][2] == seq - 1:
                 runs[-1] = (stream, runs[-1][1], last)
             else:
@@ -169,6 +169,10 @@ class Room:
         for stream, first, last in runs:
             self.append(stream, gap_row(first, last, reason, now_s))
         self.dropped += len(victims)
+
+    def _count(self, rows: int, body_bytes: int) -> None:
+        self.rows += rows
+        self.bytes += body_bytes + rows * ROW_BYTES
 
     def _rows(self, query: str, values: Sequence[int] = ()) -> list[Any]:  # rows are as typed as their query
         with translated():
