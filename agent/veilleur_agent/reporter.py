@@ -67,12 +67,14 @@ class ReportPace:
         first_within_s: The first one, however little is known by then.
         spacing_s: Between two, at the least.
         daily_s: Between two, at the most.
+        again_s: Before another try, where the audit could not be written.
     """
 
     settle_s: float = 3.0
     first_within_s: float = 60.0
     spacing_s: float = 10.0
     daily_s: float = 86_400.0
+    again_s: float = 60.0
 
 
 @dataclass(slots=True)
@@ -181,8 +183,9 @@ class Reporter:
         why = Why.BOOT
         await self._until_known()
         while True:
-            await self._make(why)
-            why = await self._until_due()
+            is_made = await self._make(why)
+            due = await self._until_due(self._pace.daily_s if is_made else self._pace.again_s)
+            why = due if is_made else why
 
     async def _until_known(self) -> None:
         """Wait until eye and mouth work and the eye has spoken of each camera, but not for ever."""
@@ -194,10 +197,10 @@ class Reporter:
                     await self._stirred.wait()
         self._stirred.clear()
 
-    async def _until_due(self) -> Why:
+    async def _until_due(self, within_s: float) -> Why:
         began_s = self._clock.elapsed_s()
         try:
-            async with asyncio.timeout(self._pace.daily_s):
+            async with asyncio.timeout(within_s):
                 await self._stirred.wait()
                 left_s = self._pace.spacing_s - (self._clock.elapsed_s() - began_s)
                 await asyncio.sleep(max(self._pace.settle_s, left_s))
@@ -207,16 +210,19 @@ class Reporter:
             self._stirred.clear()
         return Why.CHANGE
 
-    async def _make(self, why: Why) -> None:
+    async def _make(self, why: Why) -> bool:
+        """Make a report, unless it would be no news; tell whether all is told."""
         report = fitted(await asyncio.to_thread(self._gathered, why))
         unchanged = _lasting(report)
         if why is Why.CHANGE and unchanged == self._told:
-            return
-        if await self._in_clerks_thread(partial(self._sign, report)):
-            self._told = unchanged
+            return True
+        if not await self._in_clerks_thread(partial(self._sign, report)):
+            return False
+        self._told = unchanged
+        return True
 
     async def _in_clerks_thread(self, work: Callable[[AuditLog], None]) -> bool:
-        """Do ``work`` on the audit; a disk that refuses is told, and the next report tries again."""
+        """Do ``work`` on the audit; tell whether it could be; a disk that refuses is told in the log."""
         try:
             await self._clerk.do(work)
         except (AuditUnwritableError, RejectedError, OSError):

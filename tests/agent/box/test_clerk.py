@@ -8,9 +8,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from box_builders import HandClock, files_no_longer_than
+from model_builders import built_sprite
 from veilleur_agent.audit import CHECKPOINT_EVERY_S, RESERVE_BYTES, AuditLog
 from veilleur_agent.audit_view import NoAuditError, look_into, said_of
 from veilleur_agent.clerk import WAITING_MAX, Clerk, entry_of, noting
+from veilleur_agent.preflight import Plan, plan_of
+from veilleur_agent.reporter import Reporter, ReportPace
+from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import (
     ClipsExported,
     ClockJumped,
@@ -22,6 +26,8 @@ from veilleur_contracts.audit import (
     What,
     origin_of,
 )
+from veilleur_contracts.clock import SystemClock
+from veilleur_contracts.report import Why, open_report
 from veilleur_contracts.tiles import ENTRIES, tile_path
 from waiting import until
 
@@ -41,11 +47,14 @@ class Desk:
         self.clerk = Clerk(
             self.folder,
             lambda: AuditLog.open_or_begin_again(self.folder, origin_of("ville", "box-1"), KEY, self.clock),
-            tell=lambda event, **_: self.told.append(event),
+            tell=self.tell,
             tighten=self.tightened.append,
             clock=self.clock,
             is_synced=lambda: True,
         )
+
+    def tell(self, event: str, **_: object) -> None:
+        self.told.append(event)
 
     def written(self) -> list[What]:
         findings, entries = look_into(self.folder, 10_000)
@@ -54,6 +63,19 @@ class Desk:
 
     async def until_written(self, count: int) -> None:
         await until(lambda: len(self.written()) >= count, WITHIN_S)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "clip.mp4").write_bytes(b"a clip")
+    card = built_sprite(tmp_path / "models").folder
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'[site]\nbox = "box-1"\ncontroller = "ville"\n[[camera]]\nid = "gare"\ninsee = "30189"\n'
+        f'source = "{tmp_path / "clip.mp4"}"\n',
+        encoding="utf-8",
+    )
+    return plan_of(site, settings_of(state=tmp_path / "state", models=card, model="sprite", policy="bench"))
 
 
 @pytest.fixture
@@ -142,8 +164,9 @@ async def test_an_errand_that_cannot_be_written_is_refused_each_time_and_left_be
     assert desk.written().count(EXPORTED) == 1, "what a command was told was not done is in no audit"
 
 
-async def test_an_errand_behind_more_than_can_wait_is_written_and_not_only_said_to_be(desk: Desk) -> None:
-    for by_s in range(WAITING_MAX):
+async def test_an_errand_behind_more_than_can_wait_is_written_and_not_only_said_to_be(desk: Desk, monkeypatch) -> None:
+    monkeypatch.setattr("veilleur_agent.clerk.WAITING_MAX", 8)
+    for by_s in range(8):
         desk.clerk.note(ClockJumped(by_s))
     assert await desk.clerk.write(EXPORTED)
     await desk.clerk.close()
@@ -159,6 +182,22 @@ async def test_an_errand_that_spent_the_reserve_stands_in_the_audit_and_is_writt
         assert await desk.clerk.write(EXPORTED)
     await desk.clerk.close()
     assert desk.written().count(EXPORTED) == 1
+
+
+async def test_a_report_that_could_not_be_written_is_made_as_soon_as_there_is_room(desk: Desk, plan) -> None:
+    (desk.folder / "key").mkdir()
+    pace = ReportPace(settle_s=0.0, first_within_s=0.01, spacing_s=0.0, again_s=0.05)
+    reporter = Reporter(
+        plan, desk.clerk, desk.tell, SystemClock(), known=lambda _: (), is_synced=lambda: True, pace=pace
+    )
+    task = asyncio.create_task(reporter.work(), name="report")
+    await until(lambda: desk.told.count("report.refused") >= 2, WITHIN_S)
+    (desk.folder / "key").rmdir()
+    await until(lambda: "report.made" in desk.told, WITHIN_S)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await desk.clerk.close()
+    assert open_report((plan.papers / "report.dsse").read_bytes()).why is Why.BOOT
 
 
 @pytest.mark.parametrize(
