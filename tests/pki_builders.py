@@ -28,6 +28,7 @@ from veilleur_fleet.pki.files import BrokerFiles
 from veilleur_fleet.pki.mosquitto import configuration
 from veilleur_fleet.pki.register import Register
 from veilleur_fleet.pki.service import Pki
+from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.store.database import open_database
 
 HOST = "127.0.0.1"
@@ -91,7 +92,11 @@ class World:
 
     @cached_property
     def files(self) -> BrokerFiles:
-        return BrokerFiles(self.broker_folder, self.pki, self.clock)
+        return BrokerFiles(self.broker_folder, self.pki, self.clock, self.table.filters)
+
+    @cached_property
+    def table(self) -> RoutingTable:
+        return RoutingTable(self.database.readers, self.database.desk, self.clock)
 
     def credentials(self, holder: Holder) -> str:
         """Certificate and key of a holder whom the register knows."""

@@ -4,6 +4,7 @@ role         says                          hears
 box          its own up/…                  its own dn/…
 fleet        dn/… of every box, out/…      up/… of every box
 consumer-…   nothing                       out/ of its classes, of its controller or of all
+…-service    nothing                       what the fleet's table of routes says of the service that its id names
 nobody       nothing                       nothing
 """
 
@@ -33,6 +34,7 @@ class Role(StrEnum):
     TRAFFIC = "consumer-traffic"
     STATISTICS = "consumer-statistics"
     TECHNICAL = "consumer-technical"
+    SERVICE = "consumer-service"
 
 
 CONSUMES: Final[Mapping[Role, tuple[MessageClass, ...]]] = {
@@ -92,8 +94,11 @@ def holder_of(role: Role, name: str, controller: str | None) -> Holder:
 
 
 def rights_of(holder: Holder | None) -> Rights:
-    """Return what ``holder`` may do at the broker; nobody: nothing."""
-    if holder is None:
+    """Return what ``holder`` may do at the broker; nobody: nothing.
+
+    Of a service, what follows from its role alone, which is nothing: the rest is the fleet's to say.
+    """
+    if holder is None or holder.role is Role.SERVICE:
         return Rights()
     if holder.role is Role.BOX:
         controller = holder.controller or ""
@@ -109,3 +114,8 @@ def rights_of(holder: Holder | None) -> Rights:
     return Rights(
         hears=tuple(f"{ROOT}/{holder.controller or ANY}/out/{kind.value}/#" for kind in CONSUMES[holder.role])
     )
+
+
+def service_of(holder: Holder) -> str | None:
+    """Return the service of the control centre that ``holder`` is; None: it is none."""
+    return holder.name.removeprefix(f"{Role.SERVICE.value}.") if holder.role is Role.SERVICE else None

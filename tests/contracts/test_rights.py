@@ -13,7 +13,7 @@ from veilleur_contracts.enrolment import (
 )
 from veilleur_contracts.ids import is_slug
 from veilleur_contracts.messages import MessageClass
-from veilleur_contracts.rights import CONSUMES, HolderRejectedError, Rights, Role, holder_of, rights_of
+from veilleur_contracts.rights import CONSUMES, HolderRejectedError, Rights, Role, holder_of, rights_of, service_of
 from veilleur_contracts.topics import Down, Up, read_up_topic
 
 
@@ -47,6 +47,12 @@ def test_only_the_control_centre_hears_events_one_by_one() -> None:
 
 def test_nobody_may_do_nothing_at_all() -> None:
     assert rights_of(None) == Rights()
+
+
+def test_a_service_has_no_rights_but_those_that_the_fleet_gives_it() -> None:
+    service = holder_of(Role.SERVICE, "crisis-room", None)
+    assert (rights_of(service), service_of(service)) == (Rights(), "crisis-room")
+    assert service_of(holder_of(Role.TRAFFIC, "crisis-room", None)) is None
 
 
 def test_no_box_can_be_called_like_somebody_else() -> None:

@@ -15,11 +15,15 @@ import pytest
 import pki_builders as build
 from pki_builders import HOST, World, agglo_box, consumers, fleet, needs_mosquitto, ville_box
 from veilleur_contracts.ids import shard_of
+from veilleur_contracts.messages import MessageClass
 from veilleur_contracts.rights import Role, holder_of
+from veilleur_fleet.access.command import by_server
 from veilleur_fleet.pki.authority import key_pem_of, make_authority, new_key, pem_of
 from veilleur_fleet.pki.evict import EvictionFailedError, connect_packet, take_place
 from veilleur_fleet.pki.service import Pki
+from veilleur_fleet.routing.rules import Purpose, Route
 
+S = MessageClass.STATISTICS
 pytestmark = [pytest.mark.processes, needs_mosquitto]
 
 A, B = f"ville/{shard_of('gare-01')}/gare-01", f"agglo/{shard_of('pont-02')}/pont-02"
@@ -275,3 +279,36 @@ async def test_a_box_of_yesterday_whose_certificate_ended_loses_its_connection(w
             finally:
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(process.wait, build.DEADLINE_S) == 0
+
+
+async def test_a_service_hears_what_is_routed_to_it_for_as_long_as_it_is(world) -> None:
+    credentials = world.credentials(holder_of(Role.SERVICE, "traffic-control", None))
+    told = [Route("traffic-control", frozenset({S}), frozenset({Purpose.MOBILITY}), communes=frozenset({"30258"}))]
+    world.table.put(by_server(), told)
+    world.lay_out()
+    kinds = (
+        "S/30258/quai/crossings",
+        "S/30258/quai/stays",
+        "S/30189/gare/crossings",
+        "E/30258/quai/event",
+        "T/b/birth",
+    )
+    topics = [topic_of(f"{whose}/out/{kind}") for whose in ("ville", "agglo") for kind in kinds]
+    async with AsyncExitStack() as stack:
+        stack.enter_context(world.broker())
+        service = await stack.enter_async_context(world.client(credentials))
+        onlooker = await stack.enter_async_context(world.onlooker())
+        await service.subscribe("#", qos=1)
+
+        async def hears() -> set[str]:
+            for topic in topics:
+                await onlooker.say(topic)
+            return await service.heard()
+
+        assert await hears() == {topic for topic in topics if topic.endswith("30258/quai/crossings")}
+        assert await service.say(topics[0]) == REFUSED
+        world.table.put(by_server(), [])
+        assert world.files.refresh()
+        async with asyncio.timeout(build.DEADLINE_S):
+            while await hears():
+                pass  # until the broker has read its list again

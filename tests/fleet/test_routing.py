@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from paho.mqtt.client import topic_matches_sub
 from typer.testing import CliRunner
 
 from city_hall import CityHall as Hall
@@ -13,10 +14,13 @@ from policy_builders import a_policy
 from veilleur_contracts import messages as m
 from veilleur_contracts.clock import datetime_of
 from veilleur_contracts.codec import context_number_of
+from veilleur_contracts.examples import EXAMPLES
 from veilleur_contracts.messages import MessageClass
 from veilleur_contracts.policy import EventKind
 from veilleur_contracts.policy_document import Authorisation, Controller
+from veilleur_contracts.topics import out_technical_topic, out_topic
 from veilleur_fleet.cli import cli
+from veilleur_fleet.routing.filters import filters_of
 from veilleur_fleet.routing.rules import (
     TEMPLATE,
     Bar,
@@ -30,8 +34,9 @@ from veilleur_fleet.routing.rules import (
     grounds_of,
     read_routes,
 )
-from veilleur_fleet.routing.subjects import EVENT_OF, PURPOSE_OF, PURPOSE_OF_EVENT
-from veilleur_fleet.store.kinds import OfContext
+from veilleur_fleet.routing.subjects import EVENT_OF, PURPOSE_OF, PURPOSE_OF_EVENT, subject_of
+from veilleur_fleet.routing.table import RoutingTable
+from veilleur_fleet.store.kinds import NAME_OF, OfContext, OfSensor
 
 NOW_S = NOW_MS // 1000
 TODAY = datetime_of(NOW_MS).date()
@@ -168,6 +173,54 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, text) 
         read_routes(file)
     with pytest.raises(RoutesRejectedError, match="cannot read"):
         read_routes(tmp_path / "none.toml")
+
+
+ROUTES = [
+    pytest.param(route("x", [S, A, T], [*Purpose]), id="everything"),
+    pytest.param(route("x", [S], [Purpose.MOBILITY]), id="counts"),
+    pytest.param(route("x", [S], [Purpose.PARKING], communes=["30258"]), id="stays-of-a-commune"),
+    pytest.param(route("x", [A, S], [Purpose.TRAFFIC, Purpose.FLOOD], controllers=["ville"]), id="roads-and-water"),
+    pytest.param(route("x", [T], [Purpose.UPKEEP], controllers=["agglo"]), id="upkeep-of-another"),
+    pytest.param(route("x", [T, S], [Purpose.UPKEEP], communes=["30189"]), id="no-box-lies-in-a-commune"),
+    pytest.param(POLICE, id="events-are-not-for-the-broker"),
+]
+
+
+def topic_of(controller: str, record, place: m.Context) -> str:
+    kind, name = m.CLASS_OF.get(type(record), T), NAME_OF[type(record)]
+    if isinstance(record, OfSensor):
+        return out_topic(controller, kind, record.insee, record.sensor, name)
+    if isinstance(record, OfContext | m.Context):
+        return out_topic(controller, kind, place.insee, place.camera, name)
+    return out_technical_topic(controller, "gare-01", name)
+
+
+@pytest.mark.parametrize("one", ROUTES)
+@pytest.mark.parametrize("of_one", [None, "ville"])
+def test_the_broker_lets_a_service_hear_what_its_routes_let_through_and_nothing_else(one, of_one) -> None:
+    filters = filters_of([one], of_one)
+    table = Routing((one,))
+    for controller in ("ville", "agglo"):
+        for place in (PARVIS, QUAY):
+            for record in EXAMPLES.values():
+                if type(record) not in NAME_OF:
+                    continue
+                said = msgspec.structs.replace(record, insee=place.insee) if hasattr(record, "insee") else record
+                of_camera = place if isinstance(said, OfContext | m.Context) else None
+                told = table.tells("x", subject_of(m.CLASS_OF.get(type(said), T), controller, said, of_camera))
+                told = told and of_one in {None, controller} and one.service == "x"
+                heard = any(topic_matches_sub(each, topic_of(controller, said, place)) for each in filters)
+                if one is not POLICE or not isinstance(said, m.Context):
+                    assert heard is told, (type(said).__name__, controller, place.insee)
+
+
+def test_a_table_of_more_topics_than_a_broker_takes_is_refused_with_the_remedy(database, clock) -> None:
+    table = RoutingTable(database.readers, database.desk, clock)
+    controllers = [f"c{number}" for number in range(16)]
+    wide = route("x", [S, A], [*Purpose], controllers=controllers, communes=[f"{n:05}" for n in range(1000, 1250)])
+    with pytest.raises(RoutesRejectedError, match="leave them out to mean all"):
+        table.put(ROOT, [wide])
+    assert table.routing().routes == ()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ from veilleur_contracts.clock import SystemClock, datetime_of
 from veilleur_contracts.enrolment import write_fingerprint
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.rights import Role, holder_of
-from veilleur_fleet.access.command import by_server
+from veilleur_fleet.access.command import by_server, fail
 from veilleur_fleet.errors import StoreRejectedError
 from veilleur_fleet.keys import read_passphrase
 from veilleur_fleet.pki.authority import CA_NAME, fingerprint_of, load_authority, load_ca, make_authority
@@ -26,6 +26,7 @@ from veilleur_fleet.pki.files import BrokerFiles, write_file
 from veilleur_fleet.pki.mosquitto import PORT, configuration
 from veilleur_fleet.pki.register import Listed, Register
 from veilleur_fleet.pki.service import Pki
+from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.store.database import open_database, open_desk
 from veilleur_fleet.where import where_of
 
@@ -72,9 +73,12 @@ _ISSUE: Final = """
 
   veilleur-fleet pki issue hypervisor --role consumer-control-centre --controller ville --out hypervisor.pem
       --data /var/lib/veilleur-fleet
+  veilleur-fleet pki issue traffic-control --role consumer-service --out traffic-control.pem
+      --data /var/lib/veilleur-fleet
   veilleur-fleet pki issue portal --role consumer-statistics --days 365 --out portal.pem
       --data /var/lib/veilleur-fleet
 
+A consumer-service is called as its service in the table of routes, and hears what is routed to it, class E apart.
 Writes certificate and key into one file, mode 0600. The fleet needs none: it issues its own.
 """
 _BROKER: Final = """
@@ -182,7 +186,7 @@ def issue(
     """Give a consumer, or a fleet's program on another machine, its certificate."""
     with _told(), _pki(data, database, passphrase_file) as pki:
         if role is Role.BOX:
-            _fail("a box makes its own key: give it a token")
+            fail("a box makes its own key: give it a token")
         holder = holder_of(role, name, controller)
         made, key = pki.issue(holder, timedelta(days=days), by_server())
         write_file(out, (made.pem + key).encode(), 0o600)
@@ -218,9 +222,10 @@ def config(
     passphrase_file: Passphrase = None,
 ) -> None:
     """Write Mosquitto's configuration, certificate, access list and revocation list."""
-    with _told(), _pki(data, database, passphrase_file) as pki:
+    clock = SystemClock()
+    with _told(), _pki(data, database, passphrase_file) as pki, _opened(data, database) as desk:
         text = configuration(files or str(out.resolve()), port, bind, by_server().who)
-        BrokerFiles(out, pki, SystemClock()).lay_out(text, name)
+        BrokerFiles(out, pki, clock, RoutingTable(desk, desk, clock).filters).lay_out(text, name)
     typer.echo(f"{out} written; run it with {out}/run.sh {out}/mosquitto.conf")
 
 
@@ -286,13 +291,8 @@ def _told() -> Iterator[None]:
     try:
         yield
     except RejectedError as error:
-        _fail(str(error))
+        fail(str(error))
     except sa.exc.SQLAlchemyError:
-        _fail("the database cannot be used right now: try again, or give another --data folder")
+        fail("the database cannot be used right now: try again, or give another --data folder")
     except OSError as error:
-        _fail(f"cannot write {os.fspath(error.filename or 'the file')}: {error.strerror}")
-
-
-def _fail(sentence: str) -> NoReturn:
-    typer.echo(f"veilleur-fleet: {sentence}", err=True)
-    raise typer.Exit(1)
+        fail(f"cannot write {os.fspath(error.filename or 'the file')}: {error.strerror}")

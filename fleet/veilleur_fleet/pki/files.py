@@ -19,7 +19,7 @@ from veilleur_contracts.clock import Clock, datetime_of
 from veilleur_contracts.enrolment import RENEW_AFTER
 from veilleur_fleet.errors import PkiRejectedError
 from veilleur_fleet.pki.authority import key_pem_of, new_key, pem_of
-from veilleur_fleet.pki.mosquitto import ACL, CA, CERTIFICATE, CONFIGURATION, CRL, KEY, RELOADER, RUN, acl
+from veilleur_fleet.pki.mosquitto import ACL, CA, CERTIFICATE, CONFIGURATION, CRL, KEY, RELOADER, RUN, Told, acl
 from veilleur_fleet.pki.service import Pki
 
 CRL_EVERY_MS: Final = 86_400_000
@@ -32,12 +32,14 @@ class BrokerFiles:
         folder: The folder; ``lay_out`` makes it.
         pki: Who may be let in.
         clock: What time it is.
+        told: What services are told.
     """
 
-    def __init__(self, folder: Path, pki: Pki, clock: Clock) -> None:
+    def __init__(self, folder: Path, pki: Pki, clock: Clock, told: Told = lambda _service, _controller: ()) -> None:
         self._folder = folder
         self._pki = pki
         self._clock = clock
+        self._told = told
         self._written: tuple[tuple[str, ...], int] | None = None
 
     def lay_out(self, configuration: str, names: Sequence[str]) -> None:
@@ -67,7 +69,7 @@ class BrokerFiles:
             PkiRejectedError: A file in it is damaged.
         """
         now_ms = self._clock.now_ms()
-        changed = self._replace(ACL, acl(self._pki.register.holders(now_ms)).encode())
+        changed = self._replace(ACL, acl(self._pki.register.holders(now_ms), self._told).encode())
         serials = tuple(one.serial for one in self._pki.register.revoked(now_ms))
         if self._written is None or self._written[0] != serials or now_ms - self._written[1] > CRL_EVERY_MS:
             write_file(self._folder / CRL, self._pki.crl(), 0o644)

@@ -7,11 +7,11 @@ certificate the client sees only a timeout; SUBSCRIBE is granted to everybody, a
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from veilleur_contracts.rights import CONSUMES, Holder, Role, holder_of, rights_of
+from veilleur_contracts.rights import CONSUMES, Holder, Role, holder_of, rights_of, service_of
 
 PORT: Final = 8883
 FILES: Final = "/mosquitto/files"
@@ -74,8 +74,12 @@ log_type notice
 {"".join(f"{line}{chr(10)}" for line in more)}"""
 
 
-def acl(holders: Iterable[Holder]) -> str:
-    """Return the access list: whoever has no paragraph may do nothing."""
+Told = Callable[[str, str | None], Sequence[str]]
+"""Returns the topic filters of what a service is told, of one controller's boxes or (None) of all."""
+
+
+def acl(holders: Iterable[Holder], told: Told = lambda _service, _controller: ()) -> str:
+    """Return the access list: whoever has no paragraph may do nothing, and a service hears what it is ``told``."""
     paragraphs = [
         "# Made by veilleur-fleet from who holds a certificate. Whoever has no paragraph here may do nothing.\n"
     ]
@@ -84,7 +88,9 @@ def acl(holders: Iterable[Holder]) -> str:
         lines = [f"\n# {holder.role.value}{f' of {holder.controller}' if holder.controller else ''}"]
         lines.append(f"user {holder.name}")
         lines += [f"topic write {topic}" for topic in rights.says]
-        lines += [f"topic read {topic}" for topic in rights.hears]
+        service = service_of(holder)
+        hears = rights.hears if service is None else told(service, holder.controller)
+        lines += [f"topic read {topic}" for topic in hears]
         paragraphs.append("\n".join(lines) + "\n")
     return "".join(paragraphs)
 

@@ -24,6 +24,7 @@ from veilleur_fleet.pki.files import BrokerFiles
 from veilleur_fleet.pki.guard import Guard
 from veilleur_fleet.pki.register import Register
 from veilleur_fleet.pki.service import Pki
+from veilleur_fleet.routing.table import RoutingTable
 from veilleur_fleet.settings import BrokerAddress, Settings
 from veilleur_fleet.store.database import Database
 
@@ -72,12 +73,16 @@ def identity_of(settings: Settings, database: Database, clock: Clock) -> Identit
     credentials = _credentials_of(settings, address, pki, clock, worker_name(database.shards))
     if pki is None:
         return Identity(credentials=credentials)
-    files = None if settings.broker_files is None else BrokerFiles(settings.broker_files, pki, clock)
+    files = None if settings.broker_files is None else _broker_files(settings.broker_files, pki, database, clock)
     evict = partial(_evict, pki, address) if address.is_tls else None
     door = None
     if settings.door is not None:
         door = DoorCredentials(pki, settings.data / PKI_FOLDER, door_names(settings), clock)
     return Identity(pki, credentials, Guard(pki, files, evict, clock), door)
+
+
+def _broker_files(folder: Path, pki: Pki, database: Database, clock: Clock) -> BrokerFiles:
+    return BrokerFiles(folder, pki, clock, RoutingTable(database.readers, database.desk, clock).filters)
 
 
 def door_names(settings: Settings) -> list[str]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.policy_document import Controller, Policy, PolicyRejectedError
 from veilleur_fleet.access.actions import By, What, note
+from veilleur_fleet.routing.filters import FILTERS_MAX, filters_of
 from veilleur_fleet.routing.rules import (
     GROUNDS_MAX,
     Ground,
@@ -43,6 +44,11 @@ class RoutingTable:
         known = [one for one in given if one.scope.controllers]
         return Routing(kept.routes, (*known, *itertools.chain.from_iterable(steered.values())))
 
+    def filters(self, service: str, controller: str | None) -> tuple[str, ...]:
+        """Return what ``service`` may hear at the broker, of one controller's boxes or (None) of all."""
+        with self._readers.connect() as connection:
+            return filters_of(_routing_of(connection).of(service), controller)
+
     def _steered_grounds(self, connection: sa.Connection) -> dict[Controller, tuple[Ground, ...]]:
         """Return the authorisations of each policy the fleet steers by; verified again when another was published."""
         rows = {controller: standing_of(connection, controller.value) for controller in Controller}
@@ -67,6 +73,13 @@ class RoutingTable:
             RoutesRejectedError: It cannot be used.
         """
         check_routes(table)
+        for service in sorted({route.service for route in table}):
+            many = len(filters_of(route for route in table if route.service == service))
+            if many > FILTERS_MAX:
+                raise RoutesRejectedError(
+                    f"the routes of {service} come to {many} topics, and a broker takes {FILTERS_MAX} of one service at"
+                    " most: name fewer communes, or leave them out to mean all"
+                )
         rows = [{"route_no": number, "route": _text(route)} for number, route in enumerate(table, start=1)]
         services = ",".join(sorted({route.service for route in table}))[:1000]
         with self._desk.begin() as connection:
