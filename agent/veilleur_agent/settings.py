@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
@@ -12,7 +12,7 @@ from veilleur_contracts.errors import RejectedError
 from veilleur_models.settings import read_settings as read_model_settings
 
 MQTT_PORT: Final = 1883
-DOOR_PORTS: Final = {"http": 80, "https": 443}
+DOOR_PORTS: Final = {"http": 80, "https": 8443}
 MQTTS_PORT: Final = 8883
 HOST_CHARACTERS_MAX: Final = 253
 DEFAULT_MODEL: Final = "nanodet-g-640x384"
@@ -113,13 +113,24 @@ def broker_of(url: str, what: str = "--broker (VEILLEUR_BROKER)") -> BrokerAddre
         host, port = parts.hostname, parts.port or (MQTTS_PORT if parts.scheme == "mqtts" else MQTT_PORT)
     except ValueError:
         raise SettingsRejectedError(refusal) from None
-    if parts.scheme not in {"mqtt", "mqtts"} or not host or len(host) > HOST_CHARACTERS_MAX or not host.isprintable():
+    if parts.scheme not in {"mqtt", "mqtts"} or not is_host(host):
         raise SettingsRejectedError(refusal)
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise SettingsRejectedError(f"{refusal}; nothing follows the port")
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
     return BrokerAddress(host, port, user, password, parts.scheme == "mqtts")
+
+
+def is_host(text: str | None) -> TypeGuard[str]:
+    """Tell whether ``text`` can stand for a host in an address and in HTTP: printable ASCII (a name with é: xn--…)."""
+    return (
+        text is not None
+        and 0 < len(text) <= HOST_CHARACTERS_MAX
+        and text.isascii()
+        and text.isprintable()
+        and " " not in text
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +156,7 @@ def door_of(url: str | None) -> DoorAddress | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise SettingsRejectedError(refusal) from None
-    if parts.scheme not in DOOR_PORTS or not host or len(host) > HOST_CHARACTERS_MAX or not host.isprintable():
+    if parts.scheme not in DOOR_PORTS or not is_host(host):
         raise SettingsRejectedError(refusal)
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise SettingsRejectedError(f"{refusal}; nothing follows the port, and no account stands before the host")

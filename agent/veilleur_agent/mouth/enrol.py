@@ -9,7 +9,6 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -19,10 +18,10 @@ from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.mouth.asking import Answer, Doorbell
 from veilleur_agent.mouth.errors import DoorRefusedError, DoorUntrustedError, Untrusted
 from veilleur_agent.mouth.identity import FILE_NAME, NEXT_NAME, Identity, trusting
+from veilleur_agent.settings import DoorAddress, door_of
 from veilleur_contracts.clock import Clock
 from veilleur_contracts.enrolment import Refusal, Token, read_fingerprint, write_fingerprint
 
-DOOR_PORT: Final = 8443
 SKEW_S: Final = 300.0
 _AGAIN: Final = "ask for a new token (veilleur-fleet pki token)"
 _REFUSALS: Final = {
@@ -68,11 +67,12 @@ async def enrol(invitation: Invitation, state: Path, clock: Clock) -> Enrolled:
     """Enrol the box in ``state``; the folder is made when it is not there.
 
     Raises:
-        StartRefusedError: It is no invitation, or the fleet says no; the sentence says what to do.
+        RejectedError: It is no invitation, or the fleet says no; the sentence says what to do.
         DoorUnreachableError: Nobody answers.
         OSError: The state folder cannot be written.
     """
-    host, port = door_of(invitation.fleet)
+    door = _door_in(invitation)
+    host, port = door.host, door.port
     token = Token.read(invitation.token)
     if invitation.fingerprint is not None and read_fingerprint(invitation.fingerprint) != token.ca_sha256:
         raise StartRefusedError("the token is of another fleet than --ca-fingerprint: one of the two was copied wrong")
@@ -100,22 +100,16 @@ async def enrol(invitation: Invitation, state: Path, clock: Clock) -> Enrolled:
     return enrolled
 
 
-def door_of(url: str) -> tuple[str, int]:
-    """Read ``https://host[:port]``.
+def _door_in(invitation: Invitation) -> DoorAddress:
+    """Return the door a person names, with the same words and the same port as everywhere.
 
     Raises:
-        StartRefusedError: It is written otherwise.
+        RejectedError: It is no address, or none that shows a certificate.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or DOOR_PORT
-    except ValueError:
-        host, port, parts = None, 0, urlsplit("")
-    if parts.scheme != "https" or not host or parts.path.strip("/") or parts.query or "@" in parts.netloc:
-        raise StartRefusedError(
-            "--fleet is not the address of a fleet's door: write it like https://fleet.example:8443"
-        )
-    return host, port
+    door = door_of(invitation.fleet)
+    if door is None or door.scheme != "https":
+        raise StartRefusedError("--fleet: a box enrols at a door that shows a certificate: write it with https://")
+    return door
 
 
 def _authority_of(answer: Answer, token: Token) -> str:

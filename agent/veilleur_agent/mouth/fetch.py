@@ -131,8 +131,8 @@ class Fetcher:
         if not self._addresses:
             raise FetchFailedError(FetchFault.UNREACHABLE)
         address = self._addresses[self._turn % len(self._addresses)]
-        host = f"[{address}]" if ":" in address else address
-        named = {"Host": f"{self._door.host}:{self._door.port}", "Accept-Encoding": "identity", **headers}
+        host, door = (f"[{one}]" if ":" in one else one for one in (address, self._door.host))
+        named = {"Host": f"{door}:{self._door.port}", "Accept-Encoding": "identity", **headers}
         is_answered = False
         try:
             async with (

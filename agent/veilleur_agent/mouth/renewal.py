@@ -83,7 +83,8 @@ class Renewal:
     async def _renew(self, held: x509.Certificate) -> bool:
         try:
             request = await asyncio.to_thread(self._identity.request)
-            issued = await self._bell().renew(request)
+            bell = await asyncio.to_thread(self._bell)
+            issued = await bell.renew(request)
             certificate = await asyncio.to_thread(self._identity.take, issued.certificate, self._ca)
         except DoorUnreachableError:
             self._turn += 1

@@ -182,7 +182,7 @@ def test_an_address_that_is_none_is_refused_without_showing_it(url: str) -> None
         pytest.param(None, None, id="none"),
         pytest.param("http://10.0.0.2:8081", ("http", "10.0.0.2", 8081), id="address"),
         pytest.param("http://fleet.example", ("http", "fleet.example", 80), id="no-port"),
-        pytest.param("https://[::1]/", ("https", "::1", 443), id="ipv6"),
+        pytest.param("https://[::1]/", ("https", "::1", 8443), id="ipv6"),
     ],
 )
 def test_a_door_is_read_from_its_address(url, door) -> None:
@@ -192,7 +192,18 @@ def test_a_door_is_read_from_its_address(url, door) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "10.0.0.2:8081", "ftp://x", "http://", "http://u:geheim@h", "http://h:99999", "http://h/x", "http://[::1"],
+    [
+        "",
+        "10.0.0.2:8081",
+        "ftp://x",
+        "http://",
+        "http://u:geheim@h",
+        "http://h:99999",
+        "http://h/x",
+        "http://[::1",
+        "http://flé.example",
+        "http://a b",
+    ],
 )
 def test_a_door_that_is_none_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(SettingsRejectedError, match="--fleet") as refusal:

@@ -32,6 +32,15 @@ async def test_a_document_is_asked_for_by_its_hash_and_by_the_name_a_person_wrot
     assert (headers["host"], headers["accept-encoding"]) == (f"fleet.example:{door.port}", "identity")
 
 
+async def test_a_door_known_by_its_ipv6_address_is_named_as_http_asks_for() -> None:
+    async with door_double() as door:
+        door.answers[PATH] = [whole(RAW)]
+        fetcher = Fetcher(Door("http", "2001:db8::1", door.port))
+        fetcher.lead_to(("127.0.0.1",))
+        await fetcher.document(POINTER)
+    assert door.asked[0][1]["host"] == f"[2001:db8::1]:{door.port}"
+
+
 @pytest.mark.parametrize(
     ("answer", "fault"),
     [

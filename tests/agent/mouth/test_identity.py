@@ -6,10 +6,13 @@ import pytest
 from cryptography import x509
 
 from pki_builders import World, agglo_box, ville_box
+from veilleur_agent.mouth.enrol import Invitation, enrol_now
 from veilleur_agent.mouth.errors import CertificateRejectedError
 from veilleur_agent.mouth.identity import FILE_NAME, JITTER, NEXT_NAME, Identity, due_at, life_of
 from veilleur_agent.mouth.renewal import RETRY_S, _retry_s
+from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.enrolment import RENEW_AFTER
+from veilleur_contracts.errors import RejectedError
 from veilleur_fleet.pki.authority import key_of_csr, make_authority, pem_of
 
 
@@ -71,6 +74,12 @@ def test_the_next_certificate_is_due_at_two_thirds_or_a_little_later_and_always_
         shares.append((due_at(made) - made.not_valid_before_utc) / life_of(made))
     assert all(RENEW_AFTER <= share <= RENEW_AFTER + JITTER for share in shares)
     assert len(set(shares)) == len(shares)
+
+
+@pytest.mark.parametrize("fleet", ["http://fleet.example:8443", "fleet.example", "https://flé.example", ""])
+def test_a_box_enrols_at_no_door_without_a_certificate_or_an_address(tmp_path, fleet) -> None:
+    with pytest.raises(RejectedError, match="--fleet"):
+        enrol_now(Invitation(fleet, "vt1.token"), tmp_path, SystemClock())
 
 
 def test_what_fails_is_tried_again_often_enough_before_the_end_and_never_in_a_storm() -> None:
