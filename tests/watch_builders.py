@@ -1,6 +1,8 @@
 """A street that is drawn, seen by the real detector and watched by a whole lookout, by a clock moved by hand."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +27,9 @@ from veilleur_simulator.street import Street
 
 START_MS = 1_790_000_100_000 // 86_400_000 * 86_400_000
 """Midnight, UTC: windows and the scenario's seconds begin together."""
+
+AHEAD = 2
+"""Pictures drawn before they are needed."""
 
 _R = TypeVar("_R", bound=Record)
 
@@ -76,10 +81,21 @@ class StreetPost:
 
     def watch_at(self, moments_s: Iterable[float]) -> None:
         """Show it the street at some moments, in order."""
-        for frame, found in self._detector.detect_each(self._frame(at_s) for at_s in moments_s):
+        for frame, found in self._detector.detect_each(self._drawn(moments_s)):
             self.clock.advance((frame.at_ms - self.clock.at_ms) / 1000)
             self.lookout.take(Analysed(frame, found, None), CameraState.LIVE)
             self._hear(self.lookout.due(self.clock.at_ms, synced=True))
+
+    def _drawn(self, moments_s: Iterable[float]) -> Iterator[RawFrame]:
+        """Draw the next pictures while those before them are looked at."""
+        with ThreadPoolExecutor(1) as hand:
+            ahead: deque[Future[RawFrame]] = deque()
+            for at_s in moments_s:
+                ahead.append(hand.submit(self._frame, at_s))
+                if len(ahead) > AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def _frame(self, at_s: float) -> RawFrame:
         at_ms = START_MS + round(at_s * 1000)
