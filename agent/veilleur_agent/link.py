@@ -140,13 +140,13 @@ class Allowances:
 
     def allow(self, record: AnyRecord, size_bytes: int) -> bool:
         """Tell whether ``record`` is within the budget of its camera, and charge it."""
+        if isinstance(record, MOUTHS_OWN):
+            return False
         match record:
             case Context(camera=camera) | CameraHealth(camera=camera) | ViewAlarm(camera=camera):
                 bucket = self._buckets.get(camera, self._others)
             case Gap() | Reported() | ClipsHeld():
                 bucket = self._others
-            case Birth() | FetchAlarm() | WaterLevel() | NoiseLevel() | LightLevel() | SensorHealth():
-                return False
             case _:
                 bucket = self._buckets.get(self._camera_of.get(record.context, ""), self._others)
         return bucket.take(size_bytes)

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Made by `veilleur-fleet broker config`, like the files beside it.
 # Run Mosquitto and let it read acl, CRL and certificates again when the fleet has written them: run.sh mosquitto.conf
 # A revoked box keeps its connection until it is told to go, and comes back unless the CRL was read; both take seconds.
 set -u

@@ -4,6 +4,7 @@ SOURCE ─▶ capture ─▶ detect ─▶ pipeline ─▶ CountReport
              └──────────┴──────────┴─▶ preview (only when asked for)
 """
 
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -198,7 +199,8 @@ def _shown_fps_of(fps: float, seconds: float | None, preview_fps: float | None) 
     if not 0.0 < fps <= FPS_MAX or not (seconds is None or seconds > 0.0):
         raise CountRejectedError(f"--fps lies above 0 and up to {FPS_MAX:.0f}, --seconds above 0")
     shown_fps = fps if preview_fps is None else preview_fps
-    if not 1.0 <= shown_fps / fps <= PREVIEW_FPS_MAX / fps or (shown_fps / fps) % 1:
+    times = shown_fps / fps
+    if not 1.0 <= times <= PREVIEW_FPS_MAX / fps or not math.isclose(times, round(times)):
         raise CountRejectedError(f"--preview-fps is --fps or a multiple of it, up to {PREVIEW_FPS_MAX:.0f}")
     return shown_fps
 

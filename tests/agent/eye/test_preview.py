@@ -10,7 +10,7 @@ import pytest
 
 from eye_builders import a_clip, a_frame, a_street, sprite_package, white_faces_package, with_sprite
 from veilleur_agent.eye.clips import LINE_COLOUR, PreviewWriter
-from veilleur_agent.eye.count import CountRejectedError, count_source, lines_of
+from veilleur_agent.eye.count import CountRejectedError, _shown_fps_of, count_source, lines_of
 from veilleur_agent.eye.detect import Detector, DetectorFailedError
 from veilleur_agent.eye.planes import planes_of
 from veilleur_agent.eye.preview import Preview, Sifted, is_readable
@@ -68,6 +68,11 @@ def test_frames_shown_between_those_counted_leave_nobody_and_change_no_count(tmp
     assert max(reds_of(picture) for picture in pictures) == 0
     grey = [float(picture[:, :200].std()) < 2.0 for picture in pictures]
     assert grey == [False] * 39 + [True], "no look comes after the last frame: it shows nothing"
+
+
+@pytest.mark.parametrize(("fps", "preview_fps"), [(0.1, 0.3), (0.7, 4.9), (5.0, 15.0)])
+def test_a_multiple_is_one_though_floats_divide_it_a_little_off(fps, preview_fps) -> None:
+    assert _shown_fps_of(fps, None, preview_fps) == preview_fps
 
 
 @pytest.mark.parametrize("preview_fps", [2.5, 7.5, 65.0, 0.0, -5.0, float("nan"), float("inf")])
