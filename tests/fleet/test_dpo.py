@@ -20,7 +20,7 @@ from veilleur_contracts.report import read_report
 from veilleur_contracts.report_checks import CHECKS
 from veilleur_contracts.report_words import word
 from veilleur_contracts.topics import Up
-from veilleur_fleet.store.documents import DocumentRow, TwinRow, put_document, put_twin
+from veilleur_fleet.store.documents import DocumentRow, TwinRow, put_document, put_twins
 
 DAY_MS = 86_400_000
 
@@ -140,7 +140,7 @@ async def test_a_box_that_holds_another_policy_than_the_published_one_differs(ho
     with database.desk.begin() as connection:
         row = DocumentRow("a" * 64, "policy", "e" * 64, 5, NOW_MS, "op", 2)
         put_document(connection, row, b"{}")
-        put_twin(connection, TwinRow("gare-01", "ville", 1, (("policy", "a" * 64, 2),)))
+        put_twins(connection, [TwinRow("gare-01", "ville", 1, (("policy", "a" * 64, 2),))])
     reported(ledger, box)
     page = await seen(house, "/dpo/box/gare-01")
     assert re.findall(r'data-check="(\w+)"', page.text) == ["F05"]

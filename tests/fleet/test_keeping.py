@@ -22,6 +22,7 @@ from veilleur_fleet.pki.wiring import Identity
 from veilleur_fleet.settings import Settings
 from veilleur_fleet.store import partitions, sweeping
 from veilleur_fleet.store.calendar import believed
+from veilleur_fleet.store.cameras import FORGET_HEALTH
 from veilleur_fleet.store.keeping import DAY_MS, Forgotten, Keeping, month_of, months_around, swept_upto
 from veilleur_fleet.store.past import Past, Wanted
 from veilleur_fleet.store.work import Delivery
@@ -260,3 +261,8 @@ async def test_certificates_that_cannot_be_tidied_do_not_end_the_fleet(database,
             await worlds.until(lambda: stop.is_set() and "certificates.kept" in events(), "trying")
             assert not running.done()
             signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_citys_week_of_health_is_not_read_to_forget_an_hour_of_it(database) -> None:
+    plan = database.writer.execute(f"EXPLAIN QUERY PLAN {FORGET_HEALTH}", (0, 0)).fetchall()
+    assert any("SEARCH camera_health USING PRIMARY KEY" in row[3] for row in plan)

@@ -15,7 +15,7 @@ from veilleur_fleet.routing.rules import Purpose, Route
 from veilleur_fleet.store.past import Past
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.reach import Reach
-from veilleur_fleet.web.stream import AT_ONCE, FOLLOWERS_MAX, STREAM_S, Followers, read_mark, write_mark
+from veilleur_fleet.web.stream import AT_ONCE, FOLLOWERS_MAX, PACE_S, STREAM_S, Followers, read_mark, write_mark
 
 NOW_S = NOW_MS // 1000
 PARVIS = context("gare-parvis")
@@ -114,6 +114,17 @@ async def test_what_is_routed_no_more_is_told_no_more_to_whoever_follows_already
     ledger.store([box.says(window(PARVIS, at_s=NOW_S - 50))])
     live.touch()
     assert await reader.next() == (write_mark(Past(database.readers).ends()), None)
+
+
+async def test_however_many_commits_there_are_who_follows_looks_only_so_often(follow, live) -> None:
+    reader, clock = follow(), asyncio.get_running_loop().time
+    await reader.next()
+    await reader.next()
+    began_s = clock()
+    for _ in range(4):
+        live.touch()
+        await reader.next()
+    assert clock() - began_s >= 4 * PACE_S
 
 
 async def test_a_stream_ends_in_time_however_much_is_still_to_be_told(ledger, follow, clock) -> None:

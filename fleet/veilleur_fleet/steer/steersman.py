@@ -43,7 +43,7 @@ from veilleur_fleet.store.documents import (
     forget_contacts,
     put_document,
     put_standing,
-    put_twin,
+    put_twins,
     standing_of,
     twins_in,
 )
@@ -173,16 +173,16 @@ class Steersman:
 
     def _write_twins(self, connection: sa.Connection, pointers: dict[Controller, Pointers]) -> bool:
         held = twins_in(connection)
-        did_change = False
+        rows = []
         for box, controller in connection.execute(sa.select(boxes.c.box, boxes.c.controller)).all():
             wanted = pointers.get(controller) if shard_of(box) in self._shards else None
             before = held.get(box)
             if wanted is None or (before is not None and before.documents == wanted):
                 continue
             sequence = max(self._clock.now_ms(), 0 if before is None else before.sequence + 1)
-            put_twin(connection, TwinRow(box, controller, sequence, wanted))
-            did_change = True
-        return did_change
+            rows.append(TwinRow(box, controller, sequence, wanted))
+        put_twins(connection, rows)
+        return bool(rows)
 
     def _twins(self) -> dict[str, TwinRow]:
         with self._readers.connect() as connection:

@@ -27,6 +27,8 @@ FOLLOWERS_MAX: Final = 100
 AT_ONCE: Final = 200
 WAIT_S: Final = 2.0
 """Another worker of the fleet may have committed: it cannot wake this one."""
+PACE_S: Final = 0.05
+"""Commits follow each other faster than that: who follows must not keep every thread from those who tell and draw."""
 STREAM_S: Final = 600.0
 """Then whoever follows comes back by themselves, and is asked again who they are."""
 RETRY_MS: Final = 2000
@@ -132,6 +134,7 @@ class Followers:
                 if not told:
                     yield f"id: {write_mark(mark)}\n: still here\n\n".encode()
                 await self._live.wait(seen, WAIT_S)
+                await asyncio.sleep(PACE_S)
         finally:
             self._many -= 1
 
