@@ -50,6 +50,18 @@ class Ledger:
 
 
 @asynccontextmanager
+async def _connected(host: str, port: int) -> AsyncIterator[aiomqtt.Client]:
+    """Connect; how that ended is looked at even when nobody listened then, or asyncio would complain of it at exit."""
+    client = aiomqtt.Client(host, port, identifier="fleet", timeout=2)
+    try:
+        async with client:
+            yield client
+    finally:
+        if client._disconnected.done() and not client._disconnected.cancelled():
+            client._disconnected.exception()
+
+
+@asynccontextmanager
 async def fleet_at(host: str, port: int, ledger: Ledger) -> AsyncIterator[None]:
     """Run the ledger as a client of the broker, reconnecting for ever."""
     ready = asyncio.Event()
@@ -57,7 +69,7 @@ async def fleet_at(host: str, port: int, ledger: Ledger) -> AsyncIterator[None]:
     async def serve() -> None:
         while True:
             try:
-                async with aiomqtt.Client(host, port, identifier="fleet", timeout=2) as client:
+                async with _connected(host, port) as client:
                     await client.subscribe(up_filter(), qos=1)
                     ready.set()
                     async for message in client.messages:
