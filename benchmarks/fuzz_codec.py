@@ -31,6 +31,8 @@ SLOWEST_S: Final = 5
 SLOW: Final = {
     "signatures": 0.2,
     "signed root": 0.2,
+    "kept standing": 0.2,
+    "site with sensors": 0.2,
     "site": 0.3,
     "audit checkpoint": 0.3,
     "audit part": 0.2,

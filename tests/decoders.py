@@ -11,8 +11,13 @@ import msgspec
 
 from policy_builders import NOW, CityHall, a_policy, key_of
 from report_builders import KEY, Reporting, a_report
+from sensor_builders import DECODERS, PARK_SITE, SENSORS, topic_of, uplink
+from site_builders import GOOD_SITE
 from veilleur_agent import control as c
 from veilleur_agent.hold import Hold, restore_hold
+from veilleur_agent.mouth.asking import Answer, issued_in
+from veilleur_agent.mouth.errors import DoorRefusedError
+from veilleur_agent.mouth.uplinks import read_uplink, sensors_by_address
 from veilleur_contracts import messages as m
 from veilleur_contracts.audit import DiskFull, Entry, decode_entry, encode_entry
 from veilleur_contracts.audit_copy import Copied, decode_copied, decode_part, encode_copied, encode_part
@@ -25,8 +30,10 @@ from veilleur_contracts.codec import (
     decode_published,
     decode_received,
     decode_record,
+    decode_twin,
     encode,
 )
+from veilleur_contracts.enrolment import Issued, Token
 from veilleur_contracts.envelope import read_envelope, signers_of
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.examples import EXAMPLES
@@ -44,6 +51,7 @@ from veilleur_contracts.policy_document import (
 )
 from veilleur_contracts.report import read_report, sign_report
 from veilleur_contracts.site import parse_site
+from veilleur_contracts.standing import enrol, keep, recall
 from veilleur_contracts.topics import Up, read_up_topic, up_topic
 from veilleur_fleet.judge import judge
 
@@ -54,34 +62,14 @@ _KEYS = _HALL.root().public_keys(*_HALL.keys)
 
 _STOP = Stop(Role.DPO_VILLE, NOW, Scope(frozenset({Controller.VILLE})), "À la demande du DPO.")
 _ENTRY = Entry(0, 1_790_000_000_000, "0" * 64, DiskFull(2))
+_ISSUED = Issued("pem", "pem", "gare-01", "ville", "mqtts://broker.example:8883")
 _VERIFIER = verifier_of("ville/gare-01", key_of(7), BY_LOG)
 
-_SITE = b"""\
-[site]
-box = "gare-01"
-controller = "ville"
-
-[[camera]]
-id = "gare"
-insee = "30189"
-source = "rtsp://10.0.0.7/main"
-user = "veilleur"
-secret = "gare"
-labels = ["person", "car"]
-
-[[camera.line]]
-id = "kerb"
-from = [0.1, 0.6]
-to = [0.9, 0.6]
-
-[[camera.zone]]
-id = "square"
-polygon = [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]
-
+_SITE = f"""{GOOD_SITE}
 [camera.ground]
 image = [[0.1, 0.6], [0.9, 0.6], [0.9, 0.9], [0.1, 0.9]]
 metres = [[0.0, 0.0], [9.0, 0.0], [9.0, 9.0], [0.0, 9.0]]
-"""
+""".encode()
 
 
 @dataclass(frozen=True)
@@ -169,6 +157,22 @@ def _hearing(decoder: "msgspec.msgpack.Decoder[object]") -> Callable[[bytes], ob
     return hear
 
 
+def _uplink(data: bytes) -> None:
+    read_uplink(topic_of(), data, sensors_by_address(SENSORS, DECODERS), NOW)
+
+
+def _door(data: bytes) -> None:
+    for status in (200, 400):
+        try:
+            issued_in(Answer(status, data, None))
+        except DoorRefusedError:
+            continue
+
+
+def _token(data: bytes) -> None:
+    Token.read(data.decode("utf-8", "replace"))
+
+
 def _checkpoint() -> bytes:
     hold = Hold(1_790_000_000_000)
     hold.say(EXAMPLES[m.Context])
@@ -197,6 +201,7 @@ def decoders() -> Iterator[Decoder]:
     yield Decoder("wire batch", _whole_batch, (encode(EXAMPLES[m.Batch]), batch_of_all()))
     yield Decoder("fleet's judge", _judged, (encode(EXAMPLES[m.Batch]), batch_of_all()))
     yield Decoder("wire ack", decode_ack, (encode(EXAMPLES[m.Ack]),))
+    yield Decoder("wire twin", decode_twin, (encode(EXAMPLES[m.Twin]),))
     yield Decoder("wire published", decode_published, (encode(EXAMPLES[m.Published]),))
     yield Decoder("link carried", decode_carried, (encode(EXAMPLES[m.Carried]),))
     link = (encode(EXAMPLES[m.Received]), encode(EXAMPLES[m.DocumentReady]))
@@ -215,6 +220,13 @@ def decoders() -> Iterator[Decoder]:
     yield Decoder("stop", _of(Stop), (canonical(_STOP),))
     yield Decoder("contact", _of(Contact), (canonical(Contact(NOW, 1)),))
     yield Decoder("site", lambda data: parse_site(data, "site"), (_SITE,))
+    yield Decoder("site with sensors", lambda data: parse_site(data, "site"), (PARK_SITE.encode(),))
+    yield Decoder("gateway's uplink", _uplink, (uplink(),))
+    yield Decoder("door's answer", _door, (b'{"reason":"revoked"}', msgspec.json.encode(_ISSUED)))
+    yield Decoder("enrolment token", _token, (Token(b"s" * 16, b"f" * 32).write().encode(),))
+    root = _HALL.signed_root()
+    standing = keep(enrol(root, Controller.VILLE))
+    yield Decoder("kept standing", lambda data: recall(data, root), (standing,))
     yield Decoder("audit entry", decode_entry, (encode_entry(_ENTRY),))
     yield Decoder("verifier key", _verifier, (str(_VERIFIER).encode(),))
     note = sign_checkpoint(Checkpoint("ville/gare-01", 3, b"r" * 32), key_of(7))

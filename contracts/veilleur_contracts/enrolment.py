@@ -8,7 +8,6 @@ The private key never leaves the box.
 """
 
 import base64
-import binascii
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -136,7 +135,7 @@ class Token:
         if len(parts) == 3 and parts[0] == _PREFIX and lengths[1:] == [_SECRET_CHARACTERS, _FINGERPRINT_CHARACTERS]:  # noqa: PLR2004 - prefix, secret, fingerprint
             try:
                 found = cls(_from_base32(parts[1]), _from_base32(parts[2]))
-            except (binascii.Error, UnicodeError):
+            except ValueError:  # what is no base32, and what is no ASCII
                 found = None
             if found is not None and found.write() == text.strip():
                 return found

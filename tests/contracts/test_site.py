@@ -2,6 +2,7 @@
 
 import pytest
 
+from site_builders import GOOD_SITE as GOOD
 from veilleur_contracts.messages import Label
 from veilleur_contracts.site import (
     Ground,
@@ -14,29 +15,6 @@ from veilleur_contracts.site import (
     read_site,
     site_hash_of,
 )
-
-GOOD = """
-[site]
-box = "gare-01"
-controller = "ville"
-
-[[camera]]
-id = "parvis"
-insee = "30189"
-source = "rtsp://10.0.0.7:554/main"
-user = "veilleur"
-secret = "parvis"
-labels = ["car", "person"]
-
-[[camera.line]]
-id = "kerb"
-from = [0.1, 0.6]
-to = [0.9, 0.6]
-
-[[camera.zone]]
-id = "square"
-polygon = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]
-"""
 
 
 def test_reads_a_whole_site() -> None:

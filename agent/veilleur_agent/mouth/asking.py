@@ -67,7 +67,7 @@ class Doorbell:
 
     async def enrol(self, token: str, csr: str) -> Issued:
         """Exchange a token for the first certificate; raises as ``renew``."""
-        return _issued(await self._ask("POST", ENROL_PATH, msgspec.json.encode(EnrolRequest(token, csr))))
+        return issued_in(await self._ask("POST", ENROL_PATH, msgspec.json.encode(EnrolRequest(token, csr))))
 
     async def renew(self, csr: str) -> Issued:
         """Ask for the next certificate.
@@ -77,7 +77,7 @@ class Doorbell:
             DoorUnreachableError: Nobody answers, or not in full.
             DoorUntrustedError: Who answers is not the fleet this box believes.
         """
-        return _issued(await self._ask("POST", RENEW_PATH, msgspec.json.encode(RenewRequest(csr))))
+        return issued_in(await self._ask("POST", RENEW_PATH, msgspec.json.encode(RenewRequest(csr))))
 
     async def _ask(self, method: str, path: str, body: bytes | None) -> Answer:
         try:
@@ -106,7 +106,12 @@ class Doorbell:
             ) from None
 
 
-def _issued(answer: Answer) -> Issued:
+def issued_in(answer: Answer) -> Issued:
+    """Return the certificate in an answer.
+
+    Raises:
+        DoorRefusedError: There is none, and why.
+    """
     try:
         if answer.status == _OK:
             return msgspec.json.decode(answer.body, type=Issued)
