@@ -47,7 +47,9 @@ class Metrics:
         self.forgotten = self._counter("forgotten", "Records deleted because their class is not kept longer.", "class")
         self.forgotten_windows = self._counter("forgotten_windows", "Rows of crossing windows deleted likewise.")
         self.discarded = self._counter("discarded", "Messages dropped unread because too many came at once.")
-        self.store_failures = self._counter("store_failures", "Transactions that the database did not take.")
+        self.store_failures = self._counter(
+            "store_failures", "Transactions and readings that the database did not take."
+        )
         self.connections = self._counter("broker_connections", "Connections made to the broker.")
         self.connected = Gauge(
             "veilleur_fleet_broker_connected", "1 while connected and subscribed.", registry=self.registry

@@ -1,6 +1,8 @@
 """Who may come in: passwords, accounts, sessions and tokens; and the chain of what was done."""
 
 import sqlite3
+import threading
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,6 +17,7 @@ from veilleur_fleet.access.attempts import KEPT_MAX, WHILE_S, Attempts
 from veilleur_fleet.access.capacity import EVERYONE, PASSER_BY, Caller, Capacity, Role, Way
 from veilleur_fleet.access.passwords import COSTS, Costs, check_password, digest_of, is_password
 from veilleur_fleet.errors import AccessRejectedError
+from veilleur_fleet.web.login import AT_ONCE, BUSY, WAITING_MAX, Login
 
 ROOT = By("root", "server")
 OPERATOR = Capacity(Role.OPERATOR)
@@ -325,3 +328,20 @@ def test_failures_of_many_at_once_are_all_counted(clock) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: attempts.note_failure("a"), range(2000)))
     assert attempts.wait_s("a", 2000) == WHILE_S
+
+
+def test_who_waits_for_a_password_to_be_tried_does_not_keep_every_thread(accounts, clock, monkeypatch) -> None:
+    accounts.add(ROOT, "jmartin", "Jeanne Martin", OPERATOR, PASSWORD)
+    goes_on, login = threading.Event(), Login(accounts, clock)
+
+    def wait(*_) -> bool:
+        return goes_on.wait(20)
+
+    monkeypatch.setattr(accounts_module, "is_password", wait)
+    many = AT_ONCE + WAITING_MAX
+    with ThreadPoolExecutor(many + 1) as pool:
+        trials = [pool.submit(login.begin, f"192.0.2.{number}", "jmartin", PASSWORD) for number in range(many + 1)]
+        first = next(futures.as_completed(trials, 20))
+        assert first.result() == BUSY
+        goes_on.set()
+    assert [trial.result() == BUSY for trial in trials].count(True) == 1

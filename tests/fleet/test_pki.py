@@ -21,6 +21,7 @@ from veilleur_fleet.errors import EnrolmentRefusedError, PkiRejectedError
 from veilleur_fleet.keys import KeyRejectedError
 from veilleur_fleet.pki.authority import CRL_LIFE, LIFE, load_authority, make_authority
 from veilleur_fleet.pki.files import BrokerFiles, is_due, names_of
+from veilleur_fleet.pki.guard import AT_ONCE, EVICT_AFTER_S, Guard
 from veilleur_fleet.pki.mosquitto import examples
 from veilleur_fleet.pki.register import RENEWALS_A_DAY_MAX
 
@@ -286,3 +287,27 @@ def test_a_damaged_file_of_the_broker_is_named_with_the_remedy(pki, clock, tmp_p
     (tmp_path / "broker" / "broker-key.pem").write_bytes(b"half a key")
     with pytest.raises(PkiRejectedError, match=r"broker-key.pem is no key.*lay"):
         files.lay_out("", ["localhost"])
+
+
+@pytest.mark.parametrize(("slow_s", "looks"), [(0, 1), (10, 3)])
+async def test_lists_are_looked_after_while_many_are_seen_out_of_a_slow_broker(pki, clock, slow_s, looks) -> None:
+    seen_out = []
+
+    def see_out(holder) -> None:
+        seen_out.append(holder)
+        clock.move(slow_s)
+
+    guard = Guard(pki, None, see_out, clock)
+    boxes = [holder_of(Role.BOX, f"box-{number}", "ville") for number in range(3 * AT_ONCE)]
+    for box in boxes:
+        pki.issue(box)
+    await guard.look()
+    for box in boxes:
+        pki.register.revoke(box.name, clock.now_ms())
+    await guard.look()
+    clock.move(EVICT_AFTER_S[0])
+    many = 0
+    while len(set(seen_out)) < len(boxes):
+        await guard.look()
+        many += 1
+    assert many == looks

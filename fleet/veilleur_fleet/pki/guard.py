@@ -21,6 +21,10 @@ from veilleur_fleet.pki.service import Pki
 LOOK_EVERY_S: Final = 2.0
 EVICT_AFTER_S: Final = (4.0, 15.0, 40.0)
 """The broker reads its files within seconds; should it be late, whoever came back meanwhile is seen out again."""
+AT_ONCE: Final = 4
+SEE_OUT_S: Final = 2.0
+"""Whoever is due then waits for the next look: a broker that does not answer takes seconds for each of them, and the
+lists must not wait that long."""
 LATELY_MS: Final = 3_600_000
 PENDING_MAX: Final = 4096
 
@@ -73,8 +77,12 @@ class Guard:
             del self._pending[PENDING_MAX:]
         due = [one for one in self._pending if one[0] <= now_s]
         self._pending = [one for one in self._pending if one[0] > now_s]
-        for _, holder in due:
-            await self._see_out(holder)
+        while due and self._clock.elapsed_s() - now_s < SEE_OUT_S:
+            async with asyncio.TaskGroup() as tasks:
+                for _, holder in due[:AT_ONCE]:
+                    tasks.create_task(self._see_out(holder), name="see-out")
+            del due[:AT_ONCE]
+        self._pending = due + self._pending
 
     def _who_left(self) -> list[Holder]:
         """Return whoever had a good certificate and has none, or of whom one was revoked, since the last look."""

@@ -23,6 +23,8 @@ _T = TypeVar("_T")
 
 AT_ONCE: Final = 4
 """Passwords tried at a time: each takes 32 MiB and a core."""
+WAITING_MAX: Final = 8
+"""More than these are told to come again: each holds one of the threads that answer everybody."""
 TURN_S: Final = 10.0
 PER_PAIR: Final = 5
 PER_ADDRESS: Final = 30
@@ -62,6 +64,7 @@ class Login:
         self.accounts = accounts
         self._attempts = Attempts(clock)
         self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._queue = threading.BoundedSemaphore(AT_ONCE + WAITING_MAX)
 
     def begin(self, address: str, name: str, password: str) -> tuple[str, Caller] | str:
         """Return the secret and the caller of a new session, or the sentence that says why there is none."""
@@ -77,6 +80,14 @@ class Login:
         keys = ((f"{address} {name}", PER_PAIR), (address, PER_ADDRESS), (f"@{name}", PER_ACCOUNT))
         if self._is_too_often(keys):
             return TOO_OFTEN
+        if not self._queue.acquire(blocking=False):
+            return BUSY
+        try:
+            return self._in_turn(keys, trial)
+        finally:
+            self._queue.release()
+
+    def _in_turn(self, keys: Sequence[tuple[str, int]], trial: Callable[[], _T | None]) -> _T | str:
         if not self._turns.acquire(timeout=TURN_S):
             return BUSY
         try:
