@@ -36,7 +36,7 @@ EXACT_SUFFIX = "-fp32"
 RECIPES = MappingProxyType(
     {
         "nanodet": ("tfjs.py", "nanodet.py", "convert.py", "quantise.py", "golden.py"),
-        "centerface": ("convert.py", "golden.py"),
+        "centerface": ("convert.py", "quantise.py", "golden.py"),
         "sprite": ("sprite.py", "golden.py"),
     }
 )

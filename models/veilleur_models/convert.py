@@ -65,12 +65,19 @@ def _nanodet(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvi
 
 def _centerface(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvino.Model":
     import openvino  # noqa: PLC0415 - only once telemetry is blocked
+    from openvino.passes import ConstantFolding, Manager  # noqa: PLC0415 - the same
 
     path = scratch / "centerface.onnx"
     path.write_bytes(next(iter(sources.values())))
     network = openvino.Core().read_model(path)
     network.reshape(list(card.input.shape))
-    return _renamed(network, card, list(CENTERFACE_OUTPUTS))
+    network = _renamed(network, card, list(CENTERFACE_OUTPUTS))
+    # The reader leaves the shape of each depthwise weight to be computed; NNCF takes such weights for data, and the
+    # convolution stays in float32.
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(network)
+    return network
 
 
 def _renamed(network: "openvino.Model", card: Card, outputs: Sequence[str]) -> "openvino.Model":

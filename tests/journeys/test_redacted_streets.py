@@ -152,7 +152,9 @@ def test_in_a_crowd_of_fast_cyclists_nobody_is_left(models: Path) -> None:
     film = filmed("street-busy", models)
     outcomes = [redacted(film, seed) for seed in SEEDS]
     assert {seed: sum(one.exposed) for seed, one in zip(SEEDS, outcomes, strict=True) if any(one.exposed)} == {}
-    assert np.mean([one.unchanged for one in outcomes]) >= 0.81
+    shares = [np.mean(one.unchanged) for one in outcomes]
+    assert min(shares) >= 0.80
+    assert np.mean(shares) >= 0.81
     assert sum(one.whole for one in outcomes) == 0
 
 

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_agent.eye.boxes import areas_of, overlaps
+from veilleur_agent.eye.boxes import areas_of, lies_within, overlaps
 
 Regions = npt.NDArray[np.float64]
 Box = npt.NDArray[np.float64]
@@ -50,6 +50,8 @@ STEP_MS_MAX: Final = 2000
 """Time between frames beyond which nobody knows how anything moved."""
 SPEED_OVER: Final = 3
 """Sightings over which a speed is taken: boxes flicker by more than a person walks in one frame."""
+WHOLLY: Final = 1.0 - 1e-6
+"""Share of a box that lies in another one from which all of it does."""
 STEADIED_FRAMES: Final = 2
 """Frames before and after from which a box at the edge of the frame is completed."""
 SIZE_MIN: Final = 1e-6
@@ -57,9 +59,19 @@ SIZE_MIN: Final = 1e-6
 
 @dataclass(slots=True)
 class _Path:
-    """Boxes that follow each other: position of the frame, its time, the box; bounded by what ``Hold`` still shows."""
+    """Boxes that follow each other: position of the frame, its time, the box; bounded by what ``Hold`` still shows.
+
+    Attributes:
+        seen: Those, the oldest first.
+        unexplained: Position of the last of them that nothing else covers, as far as it has been asked.
+    """
 
     seen: deque[_Sighting] = field(default_factory=lambda: deque(maxlen=HELD_FRAMES + DELAY_FRAMES + 1))
+    unexplained: int = -1
+
+    def is_explained(self, asked: int) -> bool:
+        """Tell whether something else covers every box of it; none seen after the position ``asked`` is known to be."""
+        return self.unexplained < self.seen[0][0] and self.seen[-1][0] <= asked
 
     def at(self, position: int, at_ms: int, growth: float) -> Box | None:
         """Return what to cover of it at a frame, None when it is too far from every sighting."""
@@ -110,6 +122,7 @@ class Hold:
         self._position = -1
         self._last_ms = 0
         self._follows_from = 0
+        self._asked = -1
 
     def add(self, at_ms: int, found: Regions, *, is_cut: bool = False) -> None:
         """Take in the boxes of the next frame.
@@ -152,6 +165,47 @@ class Hold:
         covered = (path.at(self._position - back, at_ms, self._growth) for path in self._told())
         return np.array([box for box in covered if box is not None], np.float64).reshape(-1, 4)
 
+    def explain(self, back: int, other: "Hold", before_ms: int, at_ms: int) -> None:
+        """Learn where another hold covers what was found here; a path all of whose boxes it covers is no longer told.
+
+        Args:
+            back: How many frames before the last one added; the same every time, and asked after every frame added.
+            other: Given the same frames.
+            before_ms: Time of the frame before that one.
+            at_ms: And of that one.
+        """
+        self._asked = self._position - back
+        here = [(path, one[2]) for path in self._paths for one in path.seen if one[0] == self._asked]
+        if not here:
+            return
+        covers = other.throughout(back, before_ms, at_ms)
+        within = lies_within(np.array([box for _, box in here]), covers, WHOLLY).any(axis=1)
+        for (path, _), is_within in zip(here, within.tolist(), strict=True):
+            if not is_within:
+                path.unexplained = self._asked
+
+    def throughout(self, back: int, before_ms: int, at_ms: int) -> Regions:
+        """Return what of those found before and found again covers an earlier frame and all between it and the last.
+
+        Who is between two sightings at a frame is covered ``FOUND_AHEAD_FRAMES`` before and ``HELD_FRAMES`` after it.
+
+        Args:
+            back: How many frames before the last one added.
+            before_ms: Time of the frame before that one; there may be others between them.
+            at_ms: Time of that one.
+
+        Returns:
+            float64, shape ``(n, 4)``; a frame counts as between two sightings if it is one itself.
+        """
+        position = self._position - back
+        ends = [
+            (path, path.at(position - 1, before_ms, self._growth), path.at(position, at_ms, self._growth))
+            for path in self._told()
+            if path.seen[0][0] <= position <= path.seen[-1][0]
+        ]
+        covered = [_common(path, position, first, then) for path, first, then in ends]
+        return np.array([box for box in covered if box is not None], np.float64).reshape(-1, 4)
+
     def between(self, back: int, at_ms: int, before_ms: int, after_ms: int) -> Regions:
         """Return what to cover of a frame that lies between an earlier one and the one that was added after it.
 
@@ -173,7 +227,8 @@ class Hold:
         return np.array([box for box in covered if box is not None], np.float64).reshape(-1, 4)
 
     def _told(self) -> list[_Path]:
-        return [path for path in self._paths if len(path.seen) > 1 or _area_of(path.seen[0][2]) >= self._flicker]
+        own = [path for path in self._paths if not path.is_explained(self._asked)]
+        return [path for path in own if len(path.seen) > 1 or _area_of(path.seen[0][2]) >= self._flicker]
 
     def _followed(self, at_ms: int, found: Regions) -> list[tuple[_Path, int]]:
         """Pair paths with the boxes that follow them, the likeliest first, each once."""
@@ -205,6 +260,15 @@ def _spanned(path: _Path, position: int, first: Box | None, then: Box | None, sh
     if first is None or then is None:
         return (then if first is None else first) if is_found else None
     return _hull([first, then]) if is_found else first + (then - first) * share
+
+
+def _common(path: _Path, position: int, first: Box | None, then: Box | None) -> Box | None:
+    """Return what of ``then`` is covered on all the way from ``first``, as ``_spanned`` has it."""
+    if then is None or any(one[0] in (position - 1, position) for one in path.seen):
+        return then
+    if first is None:
+        return None
+    return np.concatenate([np.maximum(first[:2], then[:2]), np.minimum(first[2:], then[2:])])
 
 
 def _likeness_of(expected: Regions, found: Regions) -> Regions:

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from veilleur_agent.eye.hold import DELAY_FRAMES, Hold
+from veilleur_agent.eye.hold import DELAY_FRAMES, FOUND_AHEAD_FRAMES, Hold
 from veilleur_agent.eye.movers import Movers
 from veilleur_agent.eye.planes import planes_of
 from veilleur_agent.eye.records import Detections, Pixels, RawFrame, RedactedFrame
@@ -44,6 +44,9 @@ PASSED_OVER_MAX: Final = 15
 """Frames between two looks: a camera gives no more than 60 a second."""
 NOTHING_LEFT: Final = 0.9
 """Filled share of a box from which what a self-check finds there is the fill itself: nothing else is left to see."""
+EXPLAINED_AFTER: Final = DELAY_FRAMES - FOUND_AHEAD_FRAMES
+"""Looks after which it is asked whether what moved was somebody who had been found before and was found again: it must
+be known before it is first filled, back in time."""
 REGIONS_MAX: Final = 256
 """More regions than that is no street: the whole frame is filled."""
 FLICKER: Final = 0.0005
@@ -110,6 +113,7 @@ class Redactor:
         self._hold = Hold(REGIONS_MAX)
         self._movers = Movers()
         self._moving = Hold(REGIONS_MAX, growth=0.0, flicker=FLICKER)
+        self._seen_ms: deque[int] = deque(maxlen=EXPLAINED_AFTER + 2)
         self._waiting: deque[_Waiting] = deque()
         self._passed_over: list[RawFrame] = []
         self._looked: _Waiting | None = None
@@ -143,6 +147,7 @@ class Redactor:
         moving = self._movers.find(frame, self._covered)
         if doubt not in BLIND:
             self._moving.add(frame.at_ms, _bounded(reaching_edges(dilated_of(moving))), is_cut=is_cut)
+            self._explain(frame.at_ms)
         self._turn += 1
         looked = _Waiting(frame, doubt, self._turn, self._seen, is_kept)
         self._settle(looked)
@@ -175,6 +180,13 @@ class Redactor:
         """Return the frames that still wait, at the end of a stream; no look comes after the last ones passed over."""
         self._settle(None)
         return [self._shown() for _ in range(len(self._waiting))]
+
+    def _explain(self, at_ms: int) -> None:
+        """Leave out of what moves whoever is known by now to have been covered there, between two sightings."""
+        self._seen_ms.append(at_ms)
+        if len(self._seen_ms) == self._seen_ms.maxlen:
+            before_ms, then_ms, *_ = self._seen_ms
+            self._moving.explain(EXPLAINED_AFTER, self._hold, before_ms, then_ms)
 
     def _settle(self, after: _Waiting | None) -> None:
         """Queue the frames passed over, now that it is known what was found after them."""

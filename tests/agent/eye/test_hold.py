@@ -157,6 +157,60 @@ def test_what_is_small_and_flickers_once_is_left_out_where_that_is_asked_for() -
     assert all(holds(one, box_at(0.5)) for one in twice[:10])
 
 
+def told_beside(moving: list[Regions], found: list[Regions], back: int = 2) -> list[Regions]:
+    """What one hold covers in each frame when it learns after every one what another covers."""
+    hold, other = Hold(10, growth=0.0), Hold(10)
+    covered: list[Regions] = []
+    for number, (one, two) in enumerate(zip(moving, found, strict=True)):
+        hold.add(number * PERIOD_MS, one)
+        other.add(number * PERIOD_MS, two)
+        if number > back:
+            hold.explain(back, other, (number - back - 1) * PERIOD_MS, (number - back) * PERIOD_MS)
+        if number >= DELAY_FRAMES:
+            covered.append(hold.at(DELAY_FRAMES, (number - DELAY_FRAMES) * PERIOD_MS))
+    return covered
+
+
+INNER = {"width": 0.05, "height": 0.1}
+FRAMES = 30
+
+
+@pytest.mark.parametrize(
+    ("moved", "found", "is_told"),
+    [
+        pytest.param({10: 0.5}, range(FRAMES), False, id="always-found"),
+        pytest.param({10: 0.5}, [9, 11], False, id="lost-for-one-frame"),
+        pytest.param({10: 0.5, 11: 0.5, 12: 0.5}, [9, 13], True, id="lost-for-three"),
+        pytest.param({10: 0.5}, [], True, id="never-found"),
+        pytest.param({10: 0.5, 11: 0.5}, [8, 9], True, id="held-and-not-found-again"),
+        pytest.param({10: 0.53}, range(FRAMES), True, id="beside-somebody-in-part"),
+        pytest.param({10: 0.5, 11: 0.56, 12: 0.6}, range(FRAMES), True, id="comes-out-from-behind-somebody"),
+    ],
+)
+def test_what_is_covered_by_another_hold_already_is_not_told_again(moved, found, is_told) -> None:
+    moving = [box_at(moved[n], **INNER) if n in moved else EMPTY for n in range(FRAMES)]
+    covered = told_beside(moving, [box_at(0.5) if n in found else EMPTY for n in range(FRAMES)])
+    reach = range(min(moved) - FOUND_AHEAD_FRAMES, max(moved) + HELD_FRAMES + 1)
+    assert [len(one) > 0 for one in covered] == [is_told and n in reach for n in range(len(covered))]
+
+
+def test_whoever_comes_into_sight_late_is_told_from_behind_whoever_hid_them() -> None:
+    moving = [box_at(0.5 + 0.02 * max(0, n - 15), **INNER) if n >= 10 else EMPTY for n in range(FRAMES)]
+    covered = told_beside(moving, [box_at(0.5)] * FRAMES)
+    assert all(holds(covered[n], moving[n]) for n in range(16, len(covered)))
+
+
+@pytest.mark.parametrize(("ahead", "is_told"), [(0.0, False), (0.03, True)])
+def test_what_moves_before_a_frame_is_told_unless_all_the_way_to_it_is_covered(ahead, is_told) -> None:
+    """Between two frames in which somebody was not found they are where time has them: no further."""
+    way = [box_at(0.2 + 0.02 * n) for n in range(FRAMES)]
+    found = [way[n] if n < 10 or n > 13 else EMPTY for n in range(FRAMES)]
+    moved = box_at(0.2 + 0.02 * 12 + ahead, **INNER)
+    assert holds(covered_by(Hold(10), found)[12], moved)
+    covered = told_beside([moved if n == 12 else EMPTY for n in range(FRAMES)], found)
+    assert any(len(one) for one in covered) == is_told
+
+
 @pytest.mark.parametrize("period_ms", [0, -200, 3_600_000])
 def test_time_that_stands_still_runs_back_or_jumps_moves_nothing(period_ms) -> None:
     frames = [box_at(0.3), box_at(0.33), EMPTY, EMPTY]
