@@ -49,7 +49,7 @@ def test_the_network_of_faces_is_int8_in_all_but_its_last_convolutions() -> None
         pytest.skip(f"{FACE_DETECTOR} was built by older code: run 'make models' first")
     assert package.card.built.precision == "INT8"
     silence_telemetry()
-    import openvino  # noqa: PLC0415  # only once telemetry is blocked
+    import openvino  # noqa: PLC0415 - only once telemetry is blocked
 
     graph = openvino.Core().read_model(package.xml, package.weights)
     kinds = [weight_type_of(node) for node in graph.get_ops() if "Convolution" in node.get_type_name()]

@@ -7,13 +7,10 @@
         found ──▶ lost ──▶ found: drawn between the two
         between two frames that are looked at: all that is covered in either, and the way from one to the other
 
-Single boxes are reckoned with as plain numbers: NumPy takes ten times as long for four of them.
-
 Nothing of a picture is kept here. A path is boxes that follow each other; it decides how boxes move and never whether
 they are covered: every box is, whether it follows another or not.
 """
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,10 +20,21 @@ import numpy as np
 import numpy.typing as npt
 
 from veilleur_agent.eye.boxes import areas_of, lies_within, overlaps
+from veilleur_agent.eye.sightings import (
+    STEP_MS_MAX,
+    Box,
+    Sighting,
+    area_of,
+    carried_on,
+    drawn_between,
+    grown_by,
+    hull_of,
+    reaches_edge,
+    shift_of,
+    speed_of,
+)
 
 Regions = npt.NDArray[np.float64]
-Box = npt.NDArray[np.float64]
-_Sighting = tuple[int, int, Box]
 
 HELD_FRAMES: Final = 5
 """Frames for which a box is still covered after nothing was found there."""
@@ -44,10 +52,6 @@ FOLLOWED_SIZES: Final = 1.0
 """The same for those that do not overlap enough: distance of the centres, in sizes."""
 ALIKE: Final = 1.6
 """Ratio of sizes up to which a box may follow another by distance."""
-SHIFT_SIZES: Final = 3.5
-"""How far a box that is not found moves at most, in sizes: a wrong path must not cover the street."""
-STEP_MS_MAX: Final = 2000
-"""Time between frames beyond which nobody knows how anything moved."""
 SPEED_OVER: Final = 3
 """Sightings over which a speed is taken: boxes flicker by more than a person walks in one frame."""
 WHOLLY: Final = 1.0 - 1e-6
@@ -66,7 +70,7 @@ class _Path:
         unexplained: Position of the last of them that nothing else covers, as far as it has been asked.
     """
 
-    seen: deque[_Sighting] = field(default_factory=lambda: deque(maxlen=HELD_FRAMES + DELAY_FRAMES + 1))
+    seen: deque[Sighting] = field(default_factory=lambda: deque(maxlen=HELD_FRAMES + DELAY_FRAMES + 1))
     unexplained: int = -1
 
     def is_explained(self, asked: int) -> bool:
@@ -82,15 +86,15 @@ class _Path:
         since = position - before[-1][0] if before else GAP_FRAMES
         until = after[0][0] - position if after else GAP_FRAMES
         if before and after and since + until <= GAP_FRAMES:
-            return _grown(_between(before[-1], after[0], at_ms), growth * min(since, until))
+            return grown_by(drawn_between(before[-1], after[0], at_ms), growth * min(since, until))
         if before and since <= HELD_FRAMES:
-            return _carried(before[-1], _speed_of(before[-SPEED_OVER:]), at_ms, growth * since)
+            return carried_on(before[-1], speed_of(before[-SPEED_OVER:]), at_ms, growth * since)
         if after and until <= FOUND_AHEAD_FRAMES:
-            return _carried(after[0], _speed_of(after[:SPEED_OVER]), at_ms, growth * until)
+            return carried_on(after[0], speed_of(after[:SPEED_OVER]), at_ms, growth * until)
         return None
 
     @staticmethod
-    def _steadied(before: Sequence[_Sighting], after: Sequence[_Sighting]) -> Box:
+    def _steadied(before: Sequence[Sighting], after: Sequence[Sighting]) -> Box:
         """Return the box of the last one of ``before``, and what its neighbours say of that moment with it.
 
         At the edge of the frame boxes are those of what is left of somebody: there, what was covered beside it in time
@@ -98,10 +102,10 @@ class _Path:
         """
         box = before[-1][2]
         beside = [one[2] for one in (*before[-3:-1], *after[:2]) if abs(one[0] - before[-1][0]) <= STEADIED_FRAMES]
-        if _is_cut(box):
-            return _hull([box, *beside])
+        if reaches_edge(box):
+            return hull_of([box, *beside])
         if len(before) > 1 and after and after[0][0] - before[-2][0] == 2:  # noqa: PLR2004 - the frames beside it
-            return _hull([box, (before[-2][2] + after[0][2]) / 2])
+            return hull_of([box, (before[-2][2] + after[0][2]) / 2])
         return box
 
 
@@ -179,9 +183,9 @@ class Hold:
         if not here:
             return
         covers = other.throughout(back, before_ms, at_ms)
-        within = lies_within(np.array([box for _, box in here]), covers, WHOLLY).any(axis=1)
-        for (path, _), is_within in zip(here, within.tolist(), strict=True):
-            if not is_within:
+        within = lies_within(np.array([box for _, box in here]), covers, WHOLLY)
+        for (path, _), by_each in zip(here, within, strict=True):
+            if not by_each.any():
                 path.unexplained = self._asked
 
     def throughout(self, back: int, before_ms: int, at_ms: int) -> Regions:
@@ -228,7 +232,7 @@ class Hold:
 
     def _told(self) -> list[_Path]:
         own = [path for path in self._paths if not path.is_explained(self._asked)]
-        return [path for path in own if len(path.seen) > 1 or _area_of(path.seen[0][2]) >= self._flicker]
+        return [path for path in own if len(path.seen) > 1 or area_of(path.seen[0][2]) >= self._flicker]
 
     def _followed(self, at_ms: int, found: Regions) -> list[tuple[_Path, int]]:
         """Pair paths with the boxes that follow them, the likeliest first, each once."""
@@ -259,7 +263,7 @@ def _spanned(path: _Path, position: int, first: Box | None, then: Box | None, sh
     is_found = any(one[0] in (position, position + 1) for one in path.seen)
     if first is None or then is None:
         return (then if first is None else first) if is_found else None
-    return _hull([first, then]) if is_found else first + (then - first) * share
+    return hull_of([first, then]) if is_found else first + (then - first) * share
 
 
 def _common(path: _Path, position: int, first: Box | None, then: Box | None) -> Box | None:
@@ -284,71 +288,7 @@ def _likeness_of(expected: Regions, found: Regions) -> Regions:
 
 def _moved(path: _Path, at_ms: int) -> Box:
     _, seen_ms, box = path.seen[-1]
-    return box + _shift_of(box, _speed_of(list(path.seen)[-SPEED_OVER:]), at_ms - seen_ms)
-
-
-def _speed_of(seen: list[_Sighting]) -> Box:
-    """Speed of the centre, fractions of the frame per millisecond, shape ``(2,)``; 0 when unknown."""
-    (_, first_ms, first), (_, last_ms, last) = seen[0], seen[-1]
-    if not 0 < last_ms - first_ms <= STEP_MS_MAX:
-        return np.zeros(2)
-    way: Box = (_centre(last) - _centre(first)) / (last_ms - first_ms)
-    return way
-
-
-def _shift_of(box: Box, speed: Box, after_ms: int) -> Box:
-    if abs(after_ms) > STEP_MS_MAX:
-        return np.zeros(4)
-    across, down = (speed * after_ms).tolist()
-    length, reach = math.hypot(across, down), SHIFT_SIZES * math.sqrt(_area_of(box))
-    share = min(1.0, reach / length) if length > 0.0 else 0.0
-    return np.array([across, down, across, down]) * share
-
-
-def _carried(seen: _Sighting, speed: Box, at_ms: int, growth: float) -> Box:
-    """Return what covers somebody who has stayed where they were, walked on, or anything between."""
-    _, seen_ms, box = seen
-    shift = _shift_of(box, speed, at_ms - seen_ms)
-    grown = _grown(box, growth)
-    return _hull([grown, grown + shift])
-
-
-def _grown(box: Box, share: float) -> Box:
-    growth = (box[2:] - box[:2]) * share
-    return np.concatenate([box[:2] - growth, box[2:] + growth])
-
-
-def _between(last: _Sighting, following: _Sighting, at_ms: int) -> Box:
-    """Return where somebody was between two sightings, in time: frames do not come evenly.
-
-    Anywhere between, when one of them shows only a part.
-    """
-    if _is_cut(last[2]) or _is_cut(following[2]) or not last[1] < at_ms < following[1]:
-        return _hull([last[2], following[2]])
-    share = (at_ms - last[1]) / (following[1] - last[1])
-    between: Box = last[2] + (following[2] - last[2]) * share
-    return between
-
-
-def _is_cut(box: Box) -> bool:
-    """Tell whether the frame's edge cuts a box."""
-    left, top, right, bottom = box.tolist()
-    return bool(left <= 0.0 or top <= 0.0 or right >= 1.0 or bottom >= 1.0)
-
-
-def _hull(boxes: Sequence[Box]) -> Box:
-    left, top, right, bottom = zip(*[box.tolist() for box in boxes], strict=True)
-    return np.array([min(left), min(top), max(right), max(bottom)])
-
-
-def _area_of(box: Box) -> float:
-    left, top, right, bottom = box.tolist()
-    return float((right - left) * (bottom - top))
-
-
-def _centre(box: Box) -> Box:
-    centre: Box = (box[:2] + box[2:]) / 2
-    return centre
+    return box + shift_of(box, speed_of(list(path.seen)[-SPEED_OVER:]), at_ms - seen_ms)
 
 
 def _centres(boxes: Regions) -> Regions:

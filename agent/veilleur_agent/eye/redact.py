@@ -58,6 +58,7 @@ class Doubt(Enum):
 
     UNSEEN = "no detections to trust: late, failed, or of another frame"
     CROWDED = "more regions than any street shows"
+    UNFOLLOWED = "too few looks to trust after it to know who was there already"
     UNREADABLE = "dark, covered or flat: nobody could be found in it"
     EXPOSED = "the self-check found somebody in what was to be shown"
     UNCHECKED = "the self-check failed"
@@ -207,6 +208,8 @@ class Redactor:
     def _shown(self) -> RedactedFrame:
         waiting = self._waiting.popleft()
         frame, doubt, back = waiting.frame, waiting.doubt, self._seen - waiting.seen
+        if back < FOUND_AHEAD_FRAMES and self._turn - waiting.turn >= DELAY_FRAMES:
+            doubt = doubt or Doubt.UNFOLLOWED
         i420 = frame.i420.copy()
         if doubt is None:
             regions = np.concatenate([_covered_at(waiting, hold, back) for hold in (self._hold, self._moving)])

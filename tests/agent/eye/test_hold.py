@@ -10,10 +10,10 @@ from veilleur_agent.eye.hold import (
     FOUND_AHEAD_FRAMES,
     GROWTH,
     HELD_FRAMES,
-    SHIFT_SIZES,
     Hold,
     Regions,
 )
+from veilleur_agent.eye.sightings import SHIFT_SIZES
 
 PERIOD_MS = 200
 EMPTY = np.empty((0, 4))

@@ -5,7 +5,7 @@ from functools import cache
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eye_builders import detections_of
@@ -200,6 +200,14 @@ def test_without_detections_to_trust_the_whole_frame_is_filled(found, doubt) -> 
 
 def test_whoever_was_there_before_a_blind_frame_is_still_held_after_it() -> None:
     assert is_covered(shown_of(PERSON, None, no_detections())[2], BOX)
+
+
+@pytest.mark.parametrize(("blind", "is_whole"), [(2, False), (3, True)])
+def test_a_frame_that_too_few_looks_to_trust_followed_is_filled_whole(blind, is_whole) -> None:
+    """Whoever was there would be known only from looks that come when it has been shown."""
+    shown = shown_of(no_detections(), *[None] * blind, *[no_detections()] * 12)
+    assert (shown[0].filled_share == 1.0) == is_whole
+    assert not any(one.filled_share for one in shown[blind + 1 :])
 
 
 def test_blind_frames_use_up_nothing_of_the_time_somebody_is_held() -> None:
@@ -465,6 +473,7 @@ boxes = st.builds(
 sights = st.none() | st.lists(boxes, max_size=3)
 
 
+@example(seen=[[], *[None] * DELAY_FRAMES, [(0.0, 0.0, 1.0, 1.0)]], steps=[])
 @given(seen=st.lists(sights, min_size=1, max_size=22), steps=st.lists(st.sampled_from([0, 40, 200, 9000, -500])))
 def test_whatever_is_found_is_filled_in_the_frames_around_that_are_not_blind(seen, steps) -> None:
     redactor = Redactor(nothing_left, always)
