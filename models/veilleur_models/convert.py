@@ -65,7 +65,7 @@ def _nanodet(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvi
 
 def _centerface(card: Card, sources: Mapping[str, bytes], scratch: Path) -> "openvino.Model":
     import openvino  # noqa: PLC0415 - only once telemetry is blocked
-    from openvino.passes import ConstantFolding, Manager  # noqa: PLC0415 - the same
+    from openvino.passes import ConstantFolding, Manager  # noqa: PLC0415 - only once telemetry is blocked
 
     path = scratch / "centerface.onnx"
     path.write_bytes(next(iter(sources.values())))
