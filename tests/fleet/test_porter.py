@@ -106,6 +106,16 @@ async def test_people_are_sent_to_the_login_and_programs_are_told_what_to_send(c
             assert (await web.get("/v1/counts", headers={"authorization": wrong})).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("asked", "following"), [(f"/docs?x={'y' * 400}", "/docs"), (f"/{'y' * 400}", "/"), ("/docs?x=y", "/docs%3Fx%3Dy")]
+)
+async def test_whoever_asks_at_length_still_gets_to_the_login(closed, asked, following) -> None:
+    async with closed.browser() as web:
+        to = (await web.get(asked)).headers["location"]
+        assert to == f"/login?next={following}"
+        assert (await web.get(to)).status_code == 200
+
+
 async def test_each_page_is_there_in_the_other_language_too(closed) -> None:
     async with closed.browser() as web:
         assert 'href="/login?lang=en"' in (await web.get("/login?lang=fr")).text

@@ -34,6 +34,8 @@ COOKIE_CHARACTERS_MAX: Final = 4096
 BODY_BYTES_MAX: Final = 524_288
 BODY_WITHIN_S: Final = 30.0
 FIELDS_MAX: Final = 100
+FOLLOWING_CHARACTERS_MAX: Final = 300
+"""Of the page to which somebody goes on after the login."""
 SILENT: Final = "the database does not answer just now: ask again in a moment"
 _PUBLIC: Final = frozenset({"/login", "/healthz"})
 _STATIC: Final = "/static/"
@@ -147,9 +149,10 @@ def ask_who(request: Request, root: str) -> Response:
     """Answer a request that must say whose it is: people are sent to the login page, programs are told what to send."""
     path = request.url.path.removeprefix(root)
     if request.method == "GET" and "text/html" in request.headers.get("accept", "") and not path.startswith("/v1/"):
-        query = f"?{request.url.query}" if request.url.query else ""
+        wanted = f"{path}?{request.url.query}" if request.url.query else path
+        wanted = next((one for one in (wanted, path) if len(one) <= FOLLOWING_CHARACTERS_MAX), "/")
         lang = "&lang=" + quote(request.query_params["lang"][:8]) if "lang" in request.query_params else ""
-        return RedirectResponse(f"{root}/login?next={quote(path + query)}{lang}", 303)
+        return RedirectResponse(f"{root}/login?next={quote(wanted)}{lang}", 303)
     sentence = "say who you are: send a token as `Authorization: Bearer ...`; `veilleur-fleet token new` makes one"
     return JSONResponse({"error": sentence}, 401, {"WWW-Authenticate": 'Bearer realm="veilleur"'})
 

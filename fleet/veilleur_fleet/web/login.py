@@ -14,7 +14,15 @@ from veilleur_fleet.access.actions import By
 from veilleur_fleet.access.attempts import Attempts
 from veilleur_fleet.access.capacity import EVERYONE, Caller
 from veilleur_fleet.access.passwords import CHARACTERS_MAX
-from veilleur_fleet.access.porter import begin_session, checked_form, end_session, local_path, require, visit_of
+from veilleur_fleet.access.porter import (
+    FOLLOWING_CHARACTERS_MAX,
+    begin_session,
+    checked_form,
+    end_session,
+    local_path,
+    require,
+    visit_of,
+)
 from veilleur_fleet.errors import AccessRejectedError
 from veilleur_fleet.web.pages import Painter, language_of
 from veilleur_fleet.web.words import N_
@@ -44,8 +52,8 @@ person: Final = require(*EVERYONE, person=True)
 Person = Annotated[Caller, Depends(person)]
 Name = Annotated[str, Form(max_length=64)]
 Password = Annotated[str, Form(max_length=CHARACTERS_MAX)]
-Next = Annotated[str, Form(max_length=300)]
-Following = Annotated[str, Query(alias="next", max_length=300)]
+Next = Annotated[str, Form(max_length=FOLLOWING_CHARACTERS_MAX)]
+Following = Annotated[str, Query(alias="next", max_length=FOLLOWING_CHARACTERS_MAX)]
 Lang = Annotated[str | None, Query(max_length=8)]
 
 
