@@ -10,7 +10,8 @@ from veilleur_agent.audit_view import look_into
 from veilleur_agent.box import Box
 from veilleur_agent.confine.process import lacking_here
 from veilleur_agent.offers import put_offer
-from veilleur_agent.preflight import Plan, plan_of
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import plan_of
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import What
 from veilleur_contracts.clock import SystemClock

@@ -52,7 +52,8 @@ from veilleur_agent.eye.timesource import is_synced
 from veilleur_agent.keeper import ChildKind, Keeper, Pace, module_program
 from veilleur_agent.link import link_pair
 from veilleur_agent.offers import remove_offer
-from veilleur_agent.preflight import Plan, lock_state
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import lock_state
 from veilleur_agent.reporter import Reporter
 from veilleur_agent.resolver import Resolver
 from veilleur_agent.swap import swaps_here

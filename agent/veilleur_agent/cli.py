@@ -27,7 +27,8 @@ from veilleur_agent.events import Tell
 from veilleur_agent.firewall import firewall
 from veilleur_agent.link import others_budget
 from veilleur_agent.offers import put_offer, read_document
-from veilleur_agent.preflight import PROFILES, Plan, check_site_runs, plan_of
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import PROFILES, check_site_runs, plan_of
 from veilleur_agent.report_view import show_report
 from veilleur_agent.settings import DEFAULT_MODEL, settings_of
 from veilleur_agent.validation import validate

@@ -23,7 +23,7 @@ from veilleur_agent.freezes import (
     read_freezes,
     remove_freeze,
 )
-from veilleur_agent.preflight import clips_of
+from veilleur_agent.plan import clips_of
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import ClipsExported, ClipsFrozen, ClipsReleased
 from veilleur_contracts.clock import SystemClock, datetime_of

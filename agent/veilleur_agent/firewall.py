@@ -19,7 +19,7 @@ import typer
 
 from veilleur_agent.enrolled import broker_for, door_for, read_enrolled
 from veilleur_agent.errors import StartRefusedError
-from veilleur_agent.preflight import hosts_of
+from veilleur_agent.plan import hosts_of
 from veilleur_agent.resolver import addresses_of
 from veilleur_agent.settings import BrokerAddress, DoorAddress, broker_of, settings_of
 from veilleur_contracts.site import read_site

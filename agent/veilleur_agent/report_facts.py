@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from veilleur_agent.confine.report import ConfinementReport
 from veilleur_agent.control import BROKER_NAME, FLEET_NAME
-from veilleur_agent.preflight import Plan
+from veilleur_agent.plan import Plan
 from veilleur_contracts.audit import Process
 from veilleur_contracts.policy import STRICTEST, Permissions
 from veilleur_contracts.policy_document import PolicyRejectedError

@@ -25,7 +25,7 @@ from veilleur_agent.courier import Courier
 from veilleur_agent.enrolment import pinned_root
 from veilleur_agent.events import Tell
 from veilleur_agent.freezes import freezes_of
-from veilleur_agent.preflight import Plan
+from veilleur_agent.plan import Plan
 from veilleur_agent.report_facts import (
     REDACTION,
     camera_of,

@@ -17,7 +17,8 @@ from veilleur_agent.clip_store import ClipStore
 from veilleur_agent.errands import NotAuditedError, errands_in, errands_of, write_down
 from veilleur_agent.eye.retention import DAY_MS
 from veilleur_agent.freezes import FREEZES_MAX, Freeze, freezes_of, read_freezes
-from veilleur_agent.preflight import clips_of, lock_state
+from veilleur_agent.plan import clips_of
+from veilleur_agent.preflight import lock_state
 from veilleur_contracts.audit import ClipsExported, ClipsFrozen, ClipsReleased, What
 from veilleur_contracts.clock import SystemClock, datetime_of
 from veilleur_contracts.errors import RejectedError

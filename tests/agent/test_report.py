@@ -27,7 +27,8 @@ from veilleur_agent.eye.redact import CHECKED_EVERY
 from veilleur_agent.eye.targets import DILATION, PLATE_SHARE
 from veilleur_agent.mouth.papers import ANSWER_WITHIN_S, Papers
 from veilleur_agent.offers import put_offer
-from veilleur_agent.preflight import Plan, plan_of
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import plan_of
 from veilleur_agent.report_facts import REDACTION
 from veilleur_agent.report_measure import Private, models_in, open_files, retention_in
 from veilleur_agent.report_view import NoReportError, newest_in

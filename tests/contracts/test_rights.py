@@ -91,6 +91,11 @@ def test_what_is_no_token_is_refused_without_being_repeated(text) -> None:
     assert str(caught.value).startswith("this is no enrolment token")
 
 
+def test_a_token_with_a_letter_that_is_no_ascii_is_refused() -> None:
+    with pytest.raises(EnrolmentRejectedError):
+        Token.read("é".join(Token.make(bytes(32)).write().split("a", 1)))
+
+
 def test_a_token_with_one_letter_changed_in_its_tail_is_refused() -> None:
     text = Token.make(bytes(32)).write()
     with pytest.raises(EnrolmentRejectedError):

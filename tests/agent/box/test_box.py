@@ -12,9 +12,11 @@ import pytest
 from fleet_double import Ledger, fleet_at
 from journeys.town import command_of, descendants_of, film_of, scenario_of, site_of
 from model_builders import built_sprite
-from veilleur_agent import preflight
+from veilleur_agent import plan as plans
 from veilleur_agent.box import Box
-from veilleur_agent.preflight import Plan, StartRefusedError, plan_of
+from veilleur_agent.errors import StartRefusedError
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import plan_of
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.messages import CameraHealth, CameraState, CrossingWindow
@@ -163,7 +165,7 @@ async def test_a_model_that_was_tampered_with_is_refused_with_one_sentence(tmp_p
 async def test_a_mouth_whose_disk_refuses_at_its_first_start_ends_the_box_with_the_remedy(
     tmp_path, models, film, broker, monkeypatch
 ) -> None:
-    monkeypatch.setattr(preflight, "DISK_WITHIN_S", 0.6)
+    monkeypatch.setattr(plans, "DISK_WITHIN_S", 0.6)
     (tmp_path / "site.toml").write_text(site_of(str(film)), encoding="utf-8")
     settings = settings_of(state=tmp_path / "state", models=models, model="sprite", policy="bench", broker=broker.url)
     plan = plan_of(tmp_path / "site.toml", settings)

@@ -12,7 +12,8 @@ from model_builders import built_sprite
 from veilleur_agent.audit import CHECKPOINT_EVERY_S, RESERVE_BYTES, AuditLog
 from veilleur_agent.audit_view import NoAuditError, look_into, said_of
 from veilleur_agent.clerk import WAITING_MAX, Clerk, entry_of, noting
-from veilleur_agent.preflight import Plan, plan_of
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import plan_of
 from veilleur_agent.reporter import Reporter, ReportPace
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import (

@@ -15,7 +15,8 @@ from model_builders import built_sprite
 from veilleur_agent.audit import AuditLog
 from veilleur_agent.cli import app
 from veilleur_agent.errors import StartRefusedError
-from veilleur_agent.preflight import Plan, plan_of
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import plan_of
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import (
     BoxStarted,

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from sensor_builders import PARK_SITE
-from veilleur_agent.preflight import Plan, StartRefusedError, gateway_of, lock_state, plan_of
+from veilleur_agent.errors import StartRefusedError
+from veilleur_agent.plan import Plan
+from veilleur_agent.preflight import gateway_of, lock_state, plan_of
 from veilleur_agent.report_facts import destinations_of
 from veilleur_agent.settings import SettingsRejectedError, broker_of, door_of, settings_of
 from veilleur_contracts.errors import RejectedError
