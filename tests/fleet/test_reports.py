@@ -2,13 +2,16 @@
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from fleet_builders import EITHER_ENGINE
 from report_builders import KEY, OTHER_KEY, Reporting, a_report, within
 from veilleur_contracts.audit_copy import encode_part
 from veilleur_contracts.report import sign_report
-from veilleur_contracts.topics import Up
-from veilleur_fleet.store.reports import newest_reports
+from veilleur_contracts.topics import Up, up_topic
+from veilleur_fleet.store.reports import ALARMS_SHOWN, alarms_of, newest_reports
+from veilleur_fleet.store.tables import audit_alarms
+from veilleur_fleet.store.work import Delivery
 
 pytestmark = EITHER_ENGINE
 
@@ -50,6 +53,23 @@ def test_the_newest_report_is_the_one_that_came_last_whatever_the_clock_of_the_b
         (newest,) = newest_reports(connection, [1]).values()
     assert newest.made_ms == right_ms
     assert [row[0] - right_ms for row in ask("SELECT made_ms FROM reports ORDER BY report_no")] == [-year_ms, 0]
+
+
+def test_a_box_of_many_alarms_hides_none_of_another_boxs(ledger, box, database) -> None:
+    loud, quiet = Reporting("gare-02"), box
+    ledger.store([quiet.report(), loud.report(), Delivery(up_topic("ville", "gare-01", Up.PRIVACY), b"rubbish", 1000)])
+    with database.desk.begin() as connection:
+        rows = [
+            {"box_no": 2, "kind": "forked", "first_bad": n, "last_bad": n, "sentence": "x"}
+            | {"found_ms": 2000 + n, "again_ms": 2000 + n, "times": 1}
+            for n in range(30 * ALARMS_SHOWN)
+        ]
+        connection.execute(sa.insert(audit_alarms), rows)
+    with database.readers.connect() as connection:
+        found = alarms_of(connection, [1, 2])
+    assert [one.kind for one in found[1]] == ["refused-report"]
+    newest = 30 * ALARMS_SHOWN - 1
+    assert [one.first for one in found[2]] == list(range(newest, newest - ALARMS_SHOWN, -1))
 
 
 def tampered(_box) -> bytes:

@@ -123,15 +123,16 @@ def newest_reports(connection: sa.Connection, box_nos: Collection[int]) -> dict[
 
 
 def alarms_of(connection: sa.Connection, box_nos: Collection[int]) -> dict[int, list[AuditAlarm]]:
-    """Return the newest alarms of each box."""
-    columns = [audit_alarms.c[name] for name in ("box_no", "kind", "first_bad", "last_bad", "sentence")]
-    times = [audit_alarms.c[name] for name in ("found_ms", "again_ms", "times")]
-    query = sa.select(*columns, *times).where(audit_alarms.c.box_no.in_(list(box_nos)))
+    """Return the newest alarms of each box; however many a box has, it hides none of another's."""
+    names = ("box_no", "kind", "first_bad", "last_bad", "sentence", "found_ms", "again_ms", "times")
+    latest = audit_alarms.c.again_ms.desc()
+    place = sa.func.row_number().over(partition_by=audit_alarms.c.box_no, order_by=latest).label("place")
+    theirs = audit_alarms.c.box_no.in_(list(box_nos))
+    ranked = sa.select(*(audit_alarms.c[name] for name in names), place).where(theirs).subquery()
+    query = sa.select(*(ranked.c[name] for name in names)).where(ranked.c.place <= ALARMS_SHOWN)
     found: dict[int, list[AuditAlarm]] = {}
-    for row in connection.execute(query.order_by(audit_alarms.c.again_ms.desc()).limit(ALARMS_SHOWN * 20)):
-        of_box = found.setdefault(row[0], [])
-        if len(of_box) < ALARMS_SHOWN:
-            of_box.append(AuditAlarm(*row[1:]))
+    for box_no, *about in connection.execute(query.order_by(ranked.c.box_no, ranked.c.place)).all():
+        found.setdefault(box_no, []).append(AuditAlarm(*about))
     return found
 
 
