@@ -21,6 +21,8 @@ PART_ENTRY_BYTES_MAX: Final = 32_768
 REPORT_FILE: Final = "report.dsse"
 UPTO_FILE: Final = "upto"
 UPTO_BYTES_MAX: Final = 64
+ASKING_ENTRIES: Final = 32
+"""Of a part that asks the fleet where it stands; they always fit one part."""
 PART_PATTERN: Final = "audit-*.part"
 FOR_ALL: Final = 0o644
 
@@ -44,13 +46,17 @@ class Courier:
         replace_file(self._folder / REPORT_FILE, envelope, FOR_ALL)
 
     def hand_audit(self, log: AuditLog) -> None:
-        """Put parts there for what the fleet does not hold yet.
+        """Put parts there for what the fleet does not hold yet; while nobody knows what it holds, the newest entries.
+
+        It answers with where it stands. A head that is signed in the middle of what it holds already looks to it like
+        that of a box that was put back to an earlier day; one at the end never does.
 
         Raises:
             OSError: The disk refuses.
         """
         log_id = log_id_of(str(log.verifier))
-        first = max(self._held(log_id), kept_from_of(log))
+        held, asking = self._held(log_id), min(ASKING_ENTRIES, PART_ENTRIES_MAX)
+        first = max(log.size - asking if held is None else held, kept_from_of(log))
         waiting = sorted(self._folder.glob(PART_PATTERN))
         for place, path in enumerate(waiting):
             begins, ends = bounds_of(path)
@@ -81,14 +87,14 @@ class Courier:
                 path.unlink(missing_ok=True)
         self.hand_audit(log)
 
-    def _held(self, log_id: str) -> int:
-        """Return up to where the fleet said that it holds this log."""
+    def _held(self, log_id: str) -> int | None:
+        """Return up to where the fleet said that it holds this log, None when it has not said."""
         try:
             with (self._folder / UPTO_FILE).open("rb") as file:
                 found, _, upto = file.read(UPTO_BYTES_MAX).decode("ascii", "replace").strip().partition(" ")
         except OSError:
-            return 0
-        return int(upto) if found == log_id and upto.isdecimal() else 0
+            return None
+        return int(upto) if found == log_id and upto.isdecimal() else None
 
 
 def part_of(log: AuditLog, first: int) -> AuditPart:

@@ -36,6 +36,7 @@ from veilleur_agent.reporter import ReportPace
 from veilleur_agent.settings import settings_of
 from veilleur_contracts.audit import ClockJumped, ReportMade
 from veilleur_contracts.audit_copy import Copied, decode_part, log_id_of
+from veilleur_contracts.audit_follow import Head, follow
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.report import Outcome, Report, Why, open_report
 from veilleur_contracts.report_checks import judged
@@ -137,6 +138,8 @@ def test_the_audit_is_handed_over_in_signed_parts_and_taken_back_when_the_fleet_
     log = opened(200)
     courier, log_id = Courier(handed), log_id_of(str(log.verifier))
     courier.hand_audit(log)
+    assert parts_in(handed) == [(168, 200)], "what asks the fleet where it stands"
+    courier.note_copied(log, log_id, 0)
     assert parts_in(handed) == [(0, 128), (128, 200)]
     log.append(ClockJumped(1))
     courier.hand_audit(log)
@@ -158,10 +161,27 @@ def test_a_long_absence_hands_over_a_bounded_number_of_parts(opened, handed, mon
     monkeypatch.setattr("veilleur_agent.courier.PART_ENTRIES_MAX", 2)
     log = opened(3 * PARTS_MAX)
     courier = Courier(handed)
-    courier.hand_audit(log)
+    courier.note_copied(log, log_id_of(str(log.verifier)), 0)
     assert len(parts_in(handed)) == PARTS_MAX
     courier.note_copied(log, log_id_of(str(log.verifier)), 2 * PARTS_MAX)
     assert parts_in(handed)[-1] == (3 * PARTS_MAX - 2, 3 * PARTS_MAX)
+
+
+def test_a_box_that_lost_its_papers_is_not_taken_for_one_that_was_put_back(opened, handed, monkeypatch) -> None:
+    log = opened(200)
+    copied = follow(Head(), part_of(log, 0), held=lambda *_: (), known=lambda _: None)
+    assert copied is not None
+    for _ in range(3):
+        log.append(ClockJumped(1))
+    monkeypatch.setattr("veilleur_agent.courier.PART_ENTRIES_MAX", 140)
+    Courier(handed).hand_audit(log)
+    head, roots = copied.head, {200: copied.signed.root}
+    for path in sorted(handed.glob("*.part")):
+        part = decode_part(path.read_bytes())
+        again = follow(head, part, held=lambda first, upto: copied.fresh[first:upto], known=roots.get)
+        assert again is not None
+        head = again.head
+    assert head.size == 203
 
 
 def test_a_part_begins_where_the_box_has_pruned(opened) -> None:
