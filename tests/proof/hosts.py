@@ -8,6 +8,7 @@ The box's disk is its own too: a mount namespace in which one folder can be writ
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -120,8 +121,24 @@ def captured(host: Host, interface: str, file: Path) -> Iterator[None]:
         "root",
         "-w",
     ]
-    with Child(f"tcpdump {interface}", host.inside(*command, str(file)), file.with_suffix(".log")) as child:
+    log = file.with_suffix(".log")
+    with Child(f"tcpdump {interface}", host.inside(*command, str(file)), log) as child:
         wait_until(lambda: file.exists() and file.stat().st_size > 0, WITHIN_S, "tcpdump to listen")
         yield
+        # What it has not read yet when it is interrupted is lost.
+        wait_until(lambda: _has_written_all(child.pid, log), WITHIN_S, "tcpdump to write what it received")
         os.kill(child.pid, signal.SIGINT)
         child.wait(WITHIN_S)
+
+
+def _has_written_all(pid: int, log: Path) -> bool:
+    """Ask tcpdump how many packets it has written: it reads what waits between two answers, so the last three agree."""
+
+    def told() -> list[str]:
+        return re.findall(r"(\d+) packets? captured, ", log.read_text(encoding="utf-8"))
+
+    before = len(told())
+    os.kill(pid, signal.SIGUSR1)
+    wait_until(lambda: len(told()) > before, WITHIN_S, "tcpdump to say what it has written")
+    last = told()[-3:]
+    return len(last) == 3 and len(set(last)) == 1
