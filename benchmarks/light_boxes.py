@@ -22,22 +22,13 @@ from pathlib import Path
 from typing import IO, Final
 
 from veilleur_agent.budget import Budget
-from veilleur_agent.control import (
-    CameraBudget,
-    ControlClosedError,
-    ControlEnd,
-    MouthStart,
-    Numbered,
-    Reach,
-    control_pair,
-    from_child,
-    to_mouth,
-)
+from veilleur_agent.control import ControlClosedError, ControlEnd, Numbered, control_pair, from_child, to_mouth
 from veilleur_agent.events import teller_to
 from veilleur_agent.hold import Hold
 from veilleur_agent.link import Allowances, EyeEnd, link_pair
 from veilleur_agent.mouth.app import Mouth
 from veilleur_agent.mouth.inflight import Patience
+from veilleur_agent.starts import CameraBudget, MouthStart, Reach
 from veilleur_contracts import messages as m
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import context_number_of

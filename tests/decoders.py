@@ -18,6 +18,7 @@ from veilleur_agent.hold import Hold, restore_hold
 from veilleur_agent.mouth.asking import Answer, issued_in
 from veilleur_agent.mouth.errors import DoorRefusedError
 from veilleur_agent.mouth.uplinks import read_uplink, sensors_by_address
+from veilleur_agent.starts import CameraBudget, MouthStart, Reach
 from veilleur_contracts import messages as m
 from veilleur_contracts.audit import DiskFull, Entry, decode_entry, encode_entry
 from veilleur_contracts.audit_copy import Copied, decode_copied, decode_part, encode_copied, encode_part
@@ -187,9 +188,9 @@ _CONTROL = (
     c.Addresses("broker", ("127.0.0.1",)),
     c.Stop(1000),
     c.LinkReopened(),
-    c.MouthStart(
+    MouthStart(
         "0.1.0", "gare-01", "ville", "/state", "bench", "host", ("127.0.0.1",), 1883, None, None, "auto",
-        (c.CameraBudget("gare", 10.0, 100),), 1000, 1000, c.Reach((1883,), (), (), (), allow_unconfined=False),
+        (CameraBudget("gare", 10.0, 100),), 1000, 1000, Reach((1883,), (), (), (), allow_unconfined=False),
     ),
 )  # fmt: skip
 _CONTROL_SEEDS = tuple(msgspec.msgpack.encode(one) for one in _CONTROL)

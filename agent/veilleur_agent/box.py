@@ -29,7 +29,6 @@ from veilleur_agent.control import (
     Addresses,
     AuditCopied,
     Confined,
-    ControlMessage,
     Dealt,
     Egressed,
     FromChild,
@@ -56,6 +55,7 @@ from veilleur_agent.plan import Plan
 from veilleur_agent.preflight import lock_state
 from veilleur_agent.reporter import Reporter
 from veilleur_agent.resolver import Resolver
+from veilleur_agent.starts import ControlMessage
 from veilleur_agent.swap import swaps_here
 from veilleur_agent.tally import Tally
 from veilleur_contracts.audit import BoxStarted, BoxStopped, ConfinementTried, Process, SiteTaken, origin_of

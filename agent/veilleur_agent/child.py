@@ -18,8 +18,9 @@ from veilleur_agent.confine.errors import ConfinementError
 from veilleur_agent.confine.process import apply
 from veilleur_agent.confine.profiles import Confinement
 from veilleur_agent.confine.report import demand, report_of
-from veilleur_agent.control import Confined, ControlClosedError, ControlEnd, Reach, Refused, RefusedReason
+from veilleur_agent.control import Confined, ControlClosedError, ControlEnd, Refused, RefusedReason
 from veilleur_agent.events import Tell
+from veilleur_agent.starts import Reach
 
 EXIT_BUG: Final = 1
 EXIT_REFUSED: Final = 2

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from veilleur_agent.atomic import replace_file
-from veilleur_agent.control import Identified
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.settings import AgentSettings, BrokerAddress, DoorAddress, broker_of, door_of
+from veilleur_agent.starts import Identified
 from veilleur_contracts.errors import RejectedError
 from veilleur_contracts.ids import Slug
 from veilleur_contracts.site import Site

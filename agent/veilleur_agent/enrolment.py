@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from veilleur_agent.atomic import replace_file
-from veilleur_agent.control import Profile
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.offers import put_offer, read_document
 from veilleur_agent.settings import AgentSettings
+from veilleur_agent.starts import Profile
 from veilleur_contracts.authority import read_root
 from veilleur_contracts.envelope import DocumentType, read_envelope
 from veilleur_contracts.policy_document import Policy, PolicyRejectedError, decode_document

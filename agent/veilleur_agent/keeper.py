@@ -17,7 +17,6 @@ from veilleur_agent.control import (
     Beat,
     ControlClosedError,
     ControlEnd,
-    ControlMessage,
     Ended,
     FromChild,
     Ready,
@@ -28,6 +27,7 @@ from veilleur_agent.control import (
     from_child,
 )
 from veilleur_agent.events import OutputGate, Tell, Value
+from veilleur_agent.starts import ControlMessage
 from veilleur_contracts.clock import Clock
 
 ENVIRONMENT: Final[Mapping[str, str]] = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}

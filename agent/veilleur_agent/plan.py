@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from veilleur_agent.budget import Budget, leak_bytes_per_day
-from veilleur_agent.control import CameraBudget, EyeStart, FleetAt, GatewayStart, Identified, MouthStart, Profile, Reach
 from veilleur_agent.enrolment import fetched_of, offers_of, pinned_root
 from veilleur_agent.freezes import freezes_of
 from veilleur_agent.link import others_budget
 from veilleur_agent.settings import AgentSettings, BrokerAddress, DoorAddress
+from veilleur_agent.starts import CameraBudget, EyeStart, FleetAt, GatewayStart, Identified, MouthStart, Profile, Reach
 from veilleur_contracts.policy import Permissions
 from veilleur_contracts.site import Camera, Site
 

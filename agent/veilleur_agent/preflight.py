@@ -13,13 +13,13 @@ from typing import Final
 
 from veilleur_agent.atomic import replace_file
 from veilleur_agent.budget import Budget, budget_of
-from veilleur_agent.control import GatewayStart, Profile
 from veilleur_agent.enrolled import broker_for, door_for, identity_of, read_enrolled
 from veilleur_agent.enrolment import fetched_of, offers_of, pin_root, profile_of
 from veilleur_agent.errors import StartRefusedError
 from veilleur_agent.freezes import freezes_of
 from veilleur_agent.plan import Plan, clips_of
 from veilleur_agent.settings import AgentSettings, broker_of
+from veilleur_agent.starts import GatewayStart, Profile
 from veilleur_contracts.policy import BENCH, STRICTEST, Permissions, check_bench_source
 from veilleur_contracts.policy_effect import LOOSEST_SIGNED
 from veilleur_contracts.site import SITE_BYTES_MAX, Camera, Site, SiteRejectedError, parse_site

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
-from veilleur_agent.control import ADDRESSES_MAX
+from veilleur_agent.starts import ADDRESSES_MAX
 from veilleur_contracts.clock import Clock
 
 LOOK_UP_WITHIN_S: Final = 5.0

@@ -17,17 +17,7 @@ from box_builders import a_context, a_window
 from fleet_builders import HandClock
 from pki_builders import HOST, World, agglo_box, needs_mosquitto, ville_box
 from veilleur_agent.budget import Budget
-from veilleur_agent.control import (
-    CameraBudget,
-    ControlClosedError,
-    ControlEnd,
-    FromChild,
-    Identified,
-    MouthStart,
-    Reach,
-    control_pair,
-    from_child,
-)
+from veilleur_agent.control import ControlClosedError, ControlEnd, FromChild, control_pair, from_child
 from veilleur_agent.enrolled import Enrolled, read_enrolled, write_enrolled
 from veilleur_agent.hold import Hold
 from veilleur_agent.keeper import ENVIRONMENT, module_program
@@ -35,6 +25,7 @@ from veilleur_agent.link import Allowances, EyeEnd, link_pair
 from veilleur_agent.mouth.enrol import Invitation, enrol_now, untrusted_sentence
 from veilleur_agent.mouth.errors import Untrusted
 from veilleur_agent.mouth.identity import FILE_NAME, Identity, due_at
+from veilleur_agent.starts import CameraBudget, Identified, MouthStart, Reach
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.enrolment import Token, write_fingerprint

@@ -6,8 +6,9 @@ from pathlib import Path
 from veilleur_agent import child
 from veilleur_agent.confine.code import running_code
 from veilleur_agent.confine.profiles import EYE_PACKAGES, Confinement, eye_confinement
-from veilleur_agent.control import ControlClosedError, EyeStart, to_eye
+from veilleur_agent.control import ControlClosedError, to_eye
 from veilleur_agent.events import teller_to
+from veilleur_agent.starts import EyeStart
 
 
 def main() -> int:

@@ -23,7 +23,6 @@ from veilleur_agent.control import (
     ControlEnd,
     Dealt,
     Ended,
-    EyeStart,
     HoldTight,
     LinkCut,
     LinkReopened,
@@ -48,6 +47,7 @@ from veilleur_agent.eye.timesource import is_synced
 from veilleur_agent.eye.upkeep import upkeep_of
 from veilleur_agent.hold import Hold, HoldRejectedError, restore_hold
 from veilleur_agent.link import Allowances, EyeEnd, LinkCutError, discard, others_budget
+from veilleur_agent.starts import EyeStart
 from veilleur_contracts.clock import Clock, SystemClock
 from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.messages import Record, Reported

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from veilleur_agent.control import EyeStart, RefusedReason
+from veilleur_agent.control import RefusedReason
 from veilleur_agent.eye.errors import EyeRefusedError
 from veilleur_agent.eye.ground import GroundRejectedError
 from veilleur_agent.eye.watching import ground_of
+from veilleur_agent.starts import EyeStart
 from veilleur_contracts.envelope import ENVELOPE_BYTES_MAX
 from veilleur_contracts.policy import (
     BENCH,

@@ -7,8 +7,9 @@ from pathlib import Path
 from veilleur_agent import child
 from veilleur_agent.confine.code import running_code
 from veilleur_agent.confine.profiles import MOUTH_PACKAGES, Confinement, mouth_confinement
-from veilleur_agent.control import ControlClosedError, MouthStart, to_mouth
+from veilleur_agent.control import ControlClosedError, to_mouth
 from veilleur_agent.events import teller_to
+from veilleur_agent.starts import MouthStart
 
 
 def main() -> int:

@@ -25,7 +25,6 @@ from veilleur_agent.control import (
     FromChild,
     LinkCut,
     LinkReopened,
-    MouthStart,
     Numbered,
     Ready,
     Refused,
@@ -50,6 +49,7 @@ from veilleur_agent.mouth.renewal import Renewal
 from veilleur_agent.mouth.settings import MouthSettings, settings_of
 from veilleur_agent.mouth.shelf import Shelf
 from veilleur_agent.mouth.uplink import Uplink
+from veilleur_agent.starts import MouthStart
 from veilleur_contracts.clock import Clock, SystemClock
 from veilleur_contracts.messages import CONTRACT_REVISION, Birth, Carried, DocumentReady, FetchAlarm
 

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from veilleur_agent.budget import Budget
-from veilleur_agent.control import Identified, MouthStart
 from veilleur_agent.mouth.fetch import Door
 from veilleur_agent.mouth.gateway import GatewayBroker
 from veilleur_agent.mouth.identity import Identity
 from veilleur_agent.mouth.room import Bounds
 from veilleur_agent.mouth.session import Broker
 from veilleur_agent.mouth.uplinks import sensors_by_address
+from veilleur_agent.starts import Identified, MouthStart
 from veilleur_contracts.sensors import Decoder, Sensor
 
 

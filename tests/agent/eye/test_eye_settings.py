@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from box_builders import HandClock
 from model_builders import built_sprite
-from veilleur_agent.control import EyeStart, Reach, RefusedReason
+from veilleur_agent.control import RefusedReason
 from veilleur_agent.eye.address import CameraUnreachableError, address_of
 from veilleur_agent.eye.cameras import ASK_AGAIN_S, Doorway, address_at
 from veilleur_agent.eye.checkpoint import (
@@ -20,6 +20,7 @@ from veilleur_agent.eye.checkpoint import (
 from veilleur_agent.eye.errors import CheckpointRejectedError, EyeRefusedError
 from veilleur_agent.eye.settings import settings_of
 from veilleur_agent.eye.timesource import is_synced
+from veilleur_agent.starts import EyeStart, Reach
 from veilleur_contracts.messages import CameraState
 from veilleur_contracts.site import Camera
 

@@ -20,18 +20,14 @@ from sensor_builders import DECODERS, SENSORS, topic_of, uplink
 from veilleur_agent.budget import Budget
 from veilleur_agent.control import (
     Beat,
-    CameraBudget,
     Confined,
     ControlClosedError,
     ControlEnd,
     Ended,
     FromChild,
-    GatewayStart,
     LinkCut,
     LinkReopened,
-    MouthStart,
     Numbered,
-    Reach,
     Ready,
     Stop,
     control_pair,
@@ -41,6 +37,7 @@ from veilleur_agent.events import OutputGate
 from veilleur_agent.hold import Hold
 from veilleur_agent.keeper import ENVIRONMENT, module_program
 from veilleur_agent.link import Allowances, CutReason, EyeEnd, link_pair
+from veilleur_agent.starts import CameraBudget, GatewayStart, MouthStart, Reach
 from veilleur_contracts.clock import SystemClock
 from veilleur_contracts.codec import context_number_of
 from veilleur_contracts.messages import Birth, Context, MessageClass, SensorHealth, WaterLevel, class_of_stream
