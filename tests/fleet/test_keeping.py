@@ -1,7 +1,6 @@
 """How long each class is kept: the rules alone, and both engines holding them."""
 
 import asyncio
-import signal
 import sqlite3
 from collections import Counter
 from dataclasses import replace
@@ -260,7 +259,7 @@ async def test_certificates_that_cannot_be_tidied_do_not_end_the_fleet(database,
             running = tasks.create_task(fleet.run(listening, None, stop.set))
             await worlds.until(lambda: stop.is_set() and "certificates.kept" in events(), "trying")
             assert not running.done()
-            signal.raise_signal(signal.SIGTERM)
+            running.cancel()
 
 
 def test_a_citys_week_of_health_is_not_read_to_forget_an_hour_of_it(database) -> None:

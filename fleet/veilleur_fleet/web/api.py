@@ -22,6 +22,7 @@ from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.metrics import Metrics
 from veilleur_fleet.store import counts, standing
 from veilleur_fleet.web.answers import Fault, Health, Stream, Streams, Totals, Window, Windows
+from veilleur_fleet.web.asked import each_name_known
 from veilleur_fleet.web.reach import Reach, service_of
 
 _STREAM_CURSOR: Final = struct.Struct(">qq")
@@ -65,7 +66,7 @@ def routes(readers: sa.Engine, metrics: Metrics, health: Callable[[], Health], r
     """Return the routes; ``health`` tells how the fleet stands, and may ask the database."""
     router = APIRouter()
 
-    @router.get("/v1/counts", responses=_REFUSED, dependencies=[Depends(require(*EVERYONE))])
+    @router.get("/v1/counts", responses=_REFUSED, dependencies=[Depends(each_name_known), Depends(require(*EVERYONE))])
     def counts_of_windows(request: Request, asked: Question, limit: Limit = 100, cursor: Cursor = None) -> Windows:
         """What crossed which line, window by window: line by line, and each in time order."""
         asked = replace(asked, within=reach.areas(service_of(request)))
@@ -73,14 +74,14 @@ def routes(readers: sa.Engine, metrics: Metrics, health: Callable[[], Health], r
             windows, following = counts.page_of(connection, asked, limit, cursor)
         return Windows(items=[Window.of(window) for window in windows], next=following)
 
-    @router.get("/v1/totals", responses=_REFUSED, dependencies=[Depends(require(*EVERYONE))])
+    @router.get("/v1/totals", responses=_REFUSED, dependencies=[Depends(each_name_known), Depends(require(*EVERYONE))])
     def totals(request: Request, asked: Question) -> Totals:
         """The sum of every cell over all the windows asked for."""
         asked = replace(asked, within=reach.areas(service_of(request)))
         with readers.connect() as connection:
             return Totals.of(counts.totals_of(connection, asked))
 
-    @router.get("/v1/streams", responses=_REFUSED, dependencies=[Depends(staff)])
+    @router.get("/v1/streams", responses=_REFUSED, dependencies=[Depends(each_name_known), Depends(staff)])
     def streams(box: Slug = None, limit: Limit = 100, cursor: Cursor = None) -> Streams:
         """What is held of each stream of each box: what was stored, filtered, lost and refused."""
         after = (0, -1) if cursor is None else _read_stream_cursor(cursor)

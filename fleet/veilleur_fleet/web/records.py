@@ -13,14 +13,13 @@ from veilleur_contracts.ids import ID_PATTERN, SHARDS
 from veilleur_contracts.messages import MessageClass
 from veilleur_fleet.access.capacity import EVERYONE
 from veilleur_fleet.access.porter import require
-from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.feeds.schemas import told_schemas
 from veilleur_fleet.store.past import LIMIT_MAX, Past, Stretch, Told, Wanted
 from veilleur_fleet.web.answers import Answer, Fault
+from veilleur_fleet.web.asked import each_name_known
 from veilleur_fleet.web.reach import Reach, service_of
 
 CURSOR_MAX: Final = 0xFFFF_FFFF_FFFF
-_NAMES: Final = ("shard", "after", "limit", "class", "controller")
 
 Shard = Annotated[int, Query(ge=0, le=SHARDS - 1, description=f"crc32(box) % {SHARDS}; each has cursors of its own")]
 After = Annotated[int, Query(ge=0, le=CURSOR_MAX, description="the last cursor you have of this shard; 0: none")]
@@ -81,27 +80,13 @@ class ToldRecords(Answer):
         return cls(shard=shard, items=items, next=stretch.upto, last=stretch.last)
 
 
-def each_name_once(request: Request) -> None:
-    """Refuse a misspelt filter: passed over, it would tell more than was asked for.
-
-    Raises:
-        QueryRejectedError: A parameter that there is not, or one given twice.
-    """
-    names = [name for name, _ in request.query_params.multi_items()]
-    for name in names:
-        if name not in _NAMES:
-            raise QueryRejectedError(f"{name[:32]!r} is no parameter here; known are {', '.join(_NAMES)}")
-        if names.count(name) > 1:
-            raise QueryRejectedError(f"{name}: give it once")
-
-
 def routes(past: Past, reach: Reach) -> APIRouter:
     """Return the route."""
     router = APIRouter()
 
     @router.get(
         "/v1/records",
-        dependencies=[Depends(each_name_once), Depends(require(*EVERYONE))],
+        dependencies=[Depends(each_name_known), Depends(require(*EVERYONE))],
         responses={400: {"model": Fault, "description": "the question cannot be answered as it is asked"}},
     )
     def records(

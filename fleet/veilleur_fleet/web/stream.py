@@ -19,6 +19,7 @@ from veilleur_fleet.access.porter import require
 from veilleur_fleet.errors import QueryRejectedError
 from veilleur_fleet.store.past import Passes, Past, Stretch, Wanted
 from veilleur_fleet.web.answers import Fault
+from veilleur_fleet.web.asked import each_name_known
 from veilleur_fleet.web.live import Live
 from veilleur_fleet.web.reach import Reach, service_of
 from veilleur_fleet.web.records import CURSOR_MAX, Controller, Kind, ToldRecord
@@ -152,7 +153,7 @@ def routes(followers: Followers, reach: Reach) -> APIRouter:
 
     @router.get(
         "/v1/stream",
-        dependencies=[Depends(require(*EVERYONE))],
+        dependencies=[Depends(each_name_known), Depends(require(*EVERYONE))],
         response_class=StreamingResponse,
         responses={
             200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "events `record`"},
