@@ -27,8 +27,13 @@ forks = []
 sys.addaudithook(lambda event, _: forks.append(event) if event in
                  ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec") else None)
 {body}
-children = [pid for task in os.listdir("/proc/self/task")
-            for pid in open(f"/proc/self/task/{{task}}/children").read().split()]
+while True:
+    try:
+        children = [pid for task in os.listdir("/proc/self/task")
+                    for pid in open(f"/proc/self/task/{{task}}/children").read().split()]
+        break
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # a thread has ended meanwhile, and its children are another's
 print(json.dumps({{"forks": forks, "children": children,
                   "reaped_kb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}}))
 """
