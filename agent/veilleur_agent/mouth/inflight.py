@@ -37,11 +37,13 @@ class InFlight:
         self._clock = clock
         self._sent: dict[int, _Sent] = {}
         self._wait_s = patience.ack_s
+        self._heard_at_s: float | None = None
         self.is_doubtful = False
 
     def restart(self) -> None:
         """Forget what was published: the connection is new."""
         self._sent.clear()
+        self._heard_at_s = None
 
     def after(self, stream: int, acknowledged: int) -> int:
         """Return the last number of ``stream`` that needs no publishing now."""
@@ -73,7 +75,7 @@ class InFlight:
         sent = self._sent.get(stream)
         if sent is None or sent.batches[0][0] > upto:
             return None
-        now_s = sent.progress_at_s = self._clock.elapsed_s()
+        now_s = sent.progress_at_s = self._heard_at_s = self._clock.elapsed_s()
         after_s = 0.0
         while sent.batches and sent.batches[0][0] <= upto:
             after_s = now_s - sent.batches.popleft()[2]
@@ -87,8 +89,22 @@ class InFlight:
         oldest_s = min((sent.progress_at_s for sent in self._sent.values()), default=None)
         return None if oldest_s is None else max(0.0, oldest_s + self._wait_s - self._clock.elapsed_s())
 
-    def give_up(self) -> None:
-        """Publish everything again, one batch at a time, and wait longer for the next answer."""
+    def give_up(self) -> bool:
+        """Publish again what is overdue.
+
+        While the fleet answers for other streams, an acknowledgement was lost, and it is only the stream that waits for
+        it. Otherwise it is everything, one batch at a time, and the next answer may take longer.
+
+        Returns:
+            Whether the fleet is in doubt now and was not before.
+        """
+        now_s = self._clock.elapsed_s()
+        if self._heard_at_s is not None and now_s - self._heard_at_s < self._wait_s:
+            overdue = [stream for stream, sent in self._sent.items() if now_s - sent.progress_at_s >= self._wait_s]
+            for stream in overdue:
+                del self._sent[stream]
+            return False
+        was_doubtful, self.is_doubtful = self.is_doubtful, True
         self.restart()
-        self.is_doubtful = True
         self._wait_s = min(self._wait_s * 2, self._patience.ack_max_s)
+        return not was_doubtful

@@ -5,9 +5,9 @@
     outbox ◀─acknowledge── hear  ◀───────── broker ◀── Ack(stream, upto), after its commit
 
 A PUBACK is not durability (a broker killed lost 2,000 of 2,000), so nothing is deleted on it. Whatever the fleet has
-not acknowledged is published again after a new connection, and after a time without progress; then one batch at a time,
-until the fleet is heard again. Alarms go first, then events, road states, statistics, health; a backlog of the last two
-is paced (``pace``).
+not acknowledged is published again after a new connection, and after a time without progress; when nothing at all is
+heard, then one batch at a time. Alarms go first, then events, road states, statistics, health; a backlog of the last
+two is paced (``pace``).
 """
 
 import asyncio
@@ -334,7 +334,6 @@ class Uplink:
         except TimeoutError:
             if self._in_flight.overdue_in_s() != 0:
                 return  # it was the pace
-            if not self._in_flight.is_doubtful:
+            if self._in_flight.give_up():
                 self._tell("uplink.unacknowledged")
-            self._in_flight.give_up()
             self._pace.slower()

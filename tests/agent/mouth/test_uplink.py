@@ -400,8 +400,28 @@ def test_repeated_acknowledgements_of_the_same_number_are_no_progress() -> None:
         clock.advance(2)
         flight.acknowledged(8, 10)
     assert flight.overdue_in_s() == 0
-    flight.give_up()
+    assert flight.give_up()
     assert flight.after(8, 10) == 10
+    assert flight.is_doubtful
+
+
+def test_a_lost_acknowledgement_makes_one_stream_be_said_again_while_the_fleet_answers_for_others() -> None:
+    clock = HandClock()
+    flight = InFlight(Patience(ack_s=10), clock)
+    flight.published(Parcel(8, MessageClass.TECHNICAL, 1, 10, b"x"))
+    flight.published(Parcel(9, MessageClass.STATISTICS, 1, 5, b"x"))
+    flight.published(Parcel(9, MessageClass.STATISTICS, 6, 9, b"x"))
+    clock.advance(6)
+    flight.acknowledged(9, 5)
+    clock.advance(4)
+    assert flight.overdue_in_s() == 0
+    assert not flight.give_up()
+    assert (flight.after(8, 0), flight.after(9, 5)) == (0, 9)
+    assert flight.has_room()
+    assert not flight.is_doubtful
+    clock.advance(6)
+    assert flight.give_up(), "now nothing was heard for as long as may be"
+    assert flight.after(9, 5) == 5
 
 
 async def test_what_the_fleet_retained_for_the_box_is_heard_at_once_and_so_is_what_follows(tmp_path, mosquitto) -> None:
