@@ -133,6 +133,12 @@ def test_readers_see_every_cursor_of_every_shard_in_order_while_workers_commit_t
     assert looks > SHARDS
 
 
+def test_a_fleet_that_was_closed_has_let_its_shards_go_for_the_next_one(postgresql, clock) -> None:
+    address = postgresql()
+    for _ in range(30):
+        open_database(address, clock).close()
+
+
 @pytest.mark.processes
 async def test_two_workers_share_a_city_and_a_standby_takes_over_from_a_killed_one(
     worlds, start_fleet, broker, postgresql

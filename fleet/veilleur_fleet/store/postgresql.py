@@ -216,7 +216,10 @@ class PostgresConnection:
         self._copying.settle(self._session)
 
     def close(self) -> None:
-        """Close the session; its locks go with it."""
+        """Let the shards go and close the session, of which the server lets go a moment later."""
+        with contextlib.suppress(psycopg.Error):  # a session that broke has let them go already
+            if not self.in_transaction:
+                self._session.execute("SELECT pg_advisory_unlock_all()")
         self._session.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
