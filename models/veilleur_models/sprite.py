@@ -74,7 +74,7 @@ def build_graph(width: int, height: int) -> "openvino.Model":
 
 def _cells(image: "openvino.Node") -> "openvino.Output":
     """Average squares of 2 x 2 pixels: sums of four planes; pooling would pad the three colours to sixteen."""
-    from openvino import opset13 as op  # noqa: PLC0415  # as in build_graph
+    from openvino import opset13 as op  # noqa: PLC0415 - build_graph has blocked telemetry by now
 
     corners = op.split(op.space_to_depth(image, "blocks_first", CELL_PX), 1, CELL_PX**2).outputs()
     total = op.add(op.add(corners[0], corners[1]), op.add(corners[2], corners[3]))
@@ -83,7 +83,7 @@ def _cells(image: "openvino.Node") -> "openvino.Output":
 
 def _named(colours: "tuple[openvino.Output, ...]", brightness: "openvino.Node") -> "openvino.Node":
     """Return the number of the label whose hue each cell shows, plus 1; 0 for none."""
-    from openvino import opset13 as op  # noqa: PLC0415  # as in build_graph
+    from openvino import opset13 as op  # noqa: PLC0415 - build_graph has blocked telemetry by now
 
     def weighted(weights: npt.NDArray[np.float32]) -> "openvino.Node":
         terms = [op.multiply(one, weight) for one, weight in zip(colours, weights, strict=True)]
@@ -111,7 +111,7 @@ def _brightest_along(plane: "openvino.Node", axis: int, size: int) -> "openvino.
 
     By shifted copies: pooling would pad the one plane to sixteen.
     """
-    from openvino import opset13 as op  # noqa: PLC0415  # as in build_graph
+    from openvino import opset13 as op  # noqa: PLC0415 - build_graph has blocked telemetry by now
 
     margin = np.zeros(4, np.int64)
     margin[axis] = AROUND_CELLS // 2
